@@ -1,0 +1,1 @@
+"""Everything that waits or lives: sockets, HTTP, microphones, scheduler, journal, the command."""

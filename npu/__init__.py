@@ -1,0 +1,1 @@
+"""Running models: weights, graphs, tokenizers, decoding. No asyncio, no network."""

@@ -1,0 +1,1 @@
+"""The devices behind `npu.model.Backend`."""

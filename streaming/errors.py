@@ -1,0 +1,130 @@
+"""The one exception tree of the project.
+
+    AmanuensisError
+    ├── ProtocolError        the peer broke the contract; carries the close code of PROTOCOL section 4
+    │   ├── BadMessage       4400 bad_message
+    │   ├── Unauthorized     4401 unauthorized
+    │   ├── ForbiddenOrigin  4403 forbidden_origin
+    │   ├── UnknownSession   4404 unknown_session
+    │   ├── TimedOut         4408 timeout
+    │   ├── SessionBusy      4409 session_busy
+    │   ├── TooLarge         1009 too_large
+    │   ├── Overloaded       1013 overloaded
+    │   └── Restarting       1012 restarting
+    ├── AudioError           bytes that are not the audio they were declared to be
+    ├── ModelError           a model file is missing, corrupt or refused
+    ├── ConfigError          config.toml cannot be used as it is
+    ├── JournalError         the journal cannot be opened or written
+    ├── CaptureError         a microphone cannot be opened
+    └── StateError           a method was called in a state that does not allow it
+"""
+
+from typing import ClassVar
+
+
+class AmanuensisError(Exception):
+    """Base of every error raised on purpose; its message says what happened and what to do about it."""
+
+
+class ProtocolError(AmanuensisError):
+    """A peer broke the contract, or cannot be served; the connection is closed with `close_code`."""
+
+    close_code: ClassVar[int] = 4400  # WebSocket close code
+    code: ClassVar[str] = "bad_message"  # `error.code` on the wire
+    http_status: ClassVar[int] = 400
+
+
+class BadMessage(ProtocolError):
+    """Not JSON, an unknown type or field value, audio before `start`, a bad encoding."""
+
+
+class Unauthorized(ProtocolError):
+    """The token or ticket is missing or wrong."""
+
+    close_code = 4401
+    code = "unauthorized"
+    http_status = 401
+
+
+class ForbiddenOrigin(ProtocolError):
+    """A browser page from an origin that is not allowed."""
+
+    close_code = 4403
+    code = "forbidden_origin"
+    http_status = 403
+
+
+class UnknownSession(ProtocolError):
+    """No session has this name, or the resume token does not fit it."""
+
+    close_code = 4404
+    code = "unknown_session"
+    http_status = 404
+
+
+class TimedOut(ProtocolError):
+    """No `start`, or no audio, in time."""
+
+    close_code = 4408
+    code = "timeout"
+    http_status = 408
+
+
+class SessionBusy(ProtocolError):
+    """The session exists and has a producer."""
+
+    close_code = 4409
+    code = "session_busy"
+    http_status = 409
+
+
+class TooLarge(ProtocolError):
+    """A frame over `max_frame_bytes`."""
+
+    close_code = 1009
+    code = "too_large"
+    http_status = 413
+
+
+class Overloaded(ProtocolError):
+    """The measured capacity is taken."""
+
+    close_code = 1013
+    code = "overloaded"
+    http_status = 503
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s  # seconds after which trying again makes sense
+
+
+class Restarting(ProtocolError):
+    """The daemon is shutting down; resume after it."""
+
+    close_code = 1012
+    code = "restarting"
+    http_status = 503
+
+
+class AudioError(AmanuensisError):
+    """Bytes that are not the audio they were declared to be."""
+
+
+class ModelError(AmanuensisError):
+    """A model file is missing, corrupt or refused."""
+
+
+class ConfigError(AmanuensisError):
+    """config.toml cannot be used as it is."""
+
+
+class JournalError(AmanuensisError):
+    """The journal cannot be opened or written."""
+
+
+class CaptureError(AmanuensisError):
+    """A microphone cannot be opened."""
+
+
+class StateError(AmanuensisError):
+    """A method was called in a state that does not allow it."""

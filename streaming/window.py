@@ -1,0 +1,61 @@
+"""A window of audio on its way to the model, and what the model made of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+SAMPLE_RATE = 16_000  # Hz, of all audio behind the socket
+
+
+class Purpose(Enum):
+    """Why a window is decoded. Lower is more urgent."""
+
+    FINAL = 0  # the utterance has ended, or will have if nobody goes on speaking
+    PARTIAL = 1  # the utterance is open
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """Audio to be decoded, with what is known of its text."""
+
+    utterance: int  # which utterance of the session
+    start: int  # sample index of audio[0] in the session
+    audio: NDArray[np.float32]  # [n] at 16 kHz, -1..1
+    forced: tuple[int, ...]  # tokens the decoding must begin with: what has been committed
+    draft: tuple[int, ...]  # tokens the last hypothesis went on with; a guess to verify, never a constraint
+    purpose: Purpose
+    timed: bool = False  # word times and confidences are wanted
+
+    @property
+    def end(self) -> int:
+        """Sample index after the last one."""
+        return self.start + len(self.audio)
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word of a hypothesis, with the tokens that spell it."""
+
+    text: str  # as written, punctuation attached, no surrounding space
+    tokens: tuple[int, ...]
+    start: float = 0.0  # seconds since the session's first sample; 0 where the window was not `timed`
+    end: float = 0.0  # seconds
+    confidence: float = 0.0  # 0..1, geometric mean of its tokens' probabilities
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """What the model heard in a window. The words' tokens, joined, are the decoded tokens (no start or end)."""
+
+    words: tuple[Word, ...]
+    language: str = "en"
+    decode_s: float = 0.0  # CPU-side duration of encoder and decoder, seconds
+
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        """All tokens in order."""
+        return tuple(token for word in self.words for token in word.tokens)
