@@ -1,22 +1,22 @@
 """The one exception tree of the project.
 
-    AmanuensisError
-    ├── ProtocolError        the peer broke the contract; carries the close code of PROTOCOL section 4
-    │   ├── BadMessage       4400 bad_message
-    │   ├── Unauthorized     4401 unauthorized
-    │   ├── ForbiddenOrigin  4403 forbidden_origin
-    │   ├── UnknownSession   4404 unknown_session
-    │   ├── TimedOut         4408 timeout
-    │   ├── SessionBusy      4409 session_busy
-    │   ├── TooLarge         1009 too_large
-    │   ├── Overloaded       1013 overloaded
-    │   └── Restarting       1012 restarting
-    ├── AudioError           bytes that are not the audio they were declared to be
-    ├── ModelError           a model file is missing, corrupt or refused
-    ├── ConfigError          config.toml cannot be used as it is
-    ├── JournalError         the journal cannot be opened or written
-    ├── CaptureError         a microphone cannot be opened
-    └── StateError           a method was called in a state that does not allow it
+AmanuensisError
+├── ProtocolError        the peer broke the contract; carries the close code of PROTOCOL section 4
+│   ├── BadMessage       4400 bad_message
+│   ├── Unauthorized     4401 unauthorized
+│   ├── ForbiddenOrigin  4403 forbidden_origin
+│   ├── UnknownSession   4404 unknown_session
+│   ├── TimedOut         4408 timeout
+│   ├── SessionBusy      4409 session_busy
+│   ├── TooLarge         1009 too_large
+│   ├── Overloaded       1013 overloaded
+│   └── Restarting       1012 restarting
+├── AudioError           bytes that are not the audio they were declared to be
+├── ModelError           a model file is missing, corrupt or refused
+├── ConfigError          config.toml cannot be used as it is
+├── JournalError         the journal cannot be opened or written
+├── CaptureError         a microphone cannot be opened
+└── StateError           a method was called in a state that does not allow it
 """
 
 from typing import ClassVar

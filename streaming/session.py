@@ -1,0 +1,471 @@
+"""The state machine of a session: audio and hypotheses in, events and windows out.
+
+It knows no clock and does no I/O; time is a count of samples. Whoever drives it calls `demand` after every call,
+and when the machine has time takes `next_window`, has it transcribed and gives the hypothesis back.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from enum import Enum
+
+from streaming.account import Account
+from streaming.audio import Samples, Tape
+from streaming.detectors import FRAME
+from streaming.endpoint import Closed, Endpointer, EndpointSettings, Opened
+from streaming.errors import StateError
+from streaming.events import (
+    Event,
+    Final,
+    Finalized,
+    Gap,
+    Ledger,
+    Marker,
+    Partial,
+    Revise,
+    Speech,
+    SpokenWord,
+    Stopped,
+)
+from streaming.pauses import CutSettings
+from streaming.stitch import Seam
+from streaming.utterance import Ending, Utterance
+from streaming.vad import SpeechDetector
+from streaming.window import SAMPLE_RATE, Hypothesis, Purpose, Window, Word
+
+
+@dataclass(frozen=True)
+class SessionOptions:
+    """What a producer asked for."""
+
+    language: str = "en"
+    partials: bool = True
+    words: bool = False
+
+
+@dataclass(frozen=True)
+class SessionSettings:
+    """How live text is made. Durations in seconds."""
+
+    first_partial_s: float = 0.25  # speech before the first partial is asked for
+    step_growth: float = 0.25  # partials of an utterance of length L come at least this times L apart
+    early_s: float = 0.2  # quiet after which the final is computed; it is shown when the hang-over is over
+    max_failures: int = 2  # decodings that may fail before the audio becomes a gap
+    endpoint: EndpointSettings = field(default_factory=EndpointSettings)
+    cuts: CutSettings = field(default_factory=CutSettings)
+
+
+@dataclass(frozen=True)
+class ResumePoint:
+    """Where a session read back from the journal goes on."""
+
+    seq: int  # its last durable event
+    utterance: int  # its last utterance
+    sample: int  # everything before is decided
+    ledger: Ledger  # of everything before
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What a session would like decoded."""
+
+    purpose: Purpose
+    since: int  # sample index at which it was due: the further back, the more urgent
+
+
+@dataclass(frozen=True)
+class _Hole:
+    """A stretch of audio that nobody has."""
+
+    start: int
+    end: int
+    reason: str
+
+
+class State(Enum):
+    """Where a session stands."""
+
+    OPEN = "open"  # takes audio
+    FINISHING = "finishing"  # no more audio, something is still to be decoded
+    FINISHED = "finished"  # `Stopped` was returned
+
+
+def _samples(seconds: float) -> int:
+    return round(seconds * SAMPLE_RATE)
+
+
+def _seconds(samples: int) -> float:
+    return samples / SAMPLE_RATE
+
+
+def _text(words: tuple[Word, ...]) -> str:
+    return " ".join(word.text for word in words)
+
+
+class Session:
+    """One stream of audio becoming one transcript. Every call returns the events it caused, in order."""
+
+    def __init__(
+        self,
+        detector: SpeechDetector,
+        options: SessionOptions | None = None,
+        settings: SessionSettings | None = None,
+        resume: ResumePoint | None = None,
+    ) -> None:
+        self._options = options or SessionOptions()
+        self._settings = settings or SessionSettings()
+        start = resume or ResumePoint(0, 0, 0, Ledger())
+        self._detector = detector
+        self._endpointer = Endpointer(self._settings.endpoint, start.sample)
+        self._tape = Tape(start.sample)
+        self._queue: deque[Utterance | _Hole] = deque()  # undecided, in order; only the last may be open
+        self._outstanding: Window | None = None
+        self._markers: deque[tuple[int, Event]] = deque()  # position in samples, and what to say there
+        self._seq = start.seq
+        self._utterances = start.utterance
+        self._account = Account(start.sample, start.ledger)
+        self._state = State.OPEN
+        self.step_s = self._settings.first_partial_s  # shortest distance of partials; stretched under load
+        self.partial: Partial | None = None  # of the open utterance, as last returned
+
+    # traffic in
+
+    def receive_audio(self, samples: Samples) -> list[Event]:
+        """samples [n] that follow the last ones, 16 kHz, -1..1."""
+        self._expect(State.OPEN, "receive_audio")
+        self._tape.append(samples)
+        events: list[Event] = []
+        for speech in self._detector.receive(samples):
+            self._receive_verdict(speech, events)
+        self._forget()
+        return events + self._advance()
+
+    def receive_hypothesis(self, window: Window, hypothesis: Hypothesis) -> list[Event]:
+        """What the model heard in the outstanding window."""
+        utterance = self._take_back(window)
+        utterance.receive_hypothesis(window, hypothesis)
+        return self._partial(utterance) + self._advance()
+
+    def receive_failure(self, window: Window, reason: str) -> list[Event]:
+        """The model failed on the outstanding window; it is asked again before the audio is given up."""
+        utterance = self._take_back(window)
+        utterance.failures += 1
+        utterance.heard_until = max(utterance.heard_until, window.end)
+        if utterance.ending is None or utterance.failures < self._settings.max_failures:
+            return []
+        self._queue.popleft()
+        said = utterance.committed
+        if said:
+            return [self._final(utterance, said, utterance.ending), *self._advance()]
+        return [self._gap(utterance.start, utterance.ending.end, f"suppressed:{reason}"), *self._advance()]
+
+    def skip(self, samples: int, reason: str) -> list[Event]:
+        """The next samples are missing: time moves on over them, a gap stands for them."""
+        self._expect(State.OPEN, "skip")
+        if samples <= 0:
+            return []
+        events = self._close_open()
+        start = self._tape.end
+        self._queue.append(_Hole(start, start + samples, reason))
+        self._tape.skip(samples)
+        self._detector.skip()
+        self._endpointer.skip(self._tape.end - self._endpointer.position)
+        return events + self._advance()
+
+    def mark(self, marker: str) -> list[Event]:
+        """Asks for an echo once everything received so far is decided."""
+        self._expect(State.OPEN, "mark")
+        self._markers.append((self._tape.end, Marker(id=marker, seq=0, audio_end=_seconds(self._tape.end))))
+        return self._advance()
+
+    def finalize(self, request: str | None) -> list[Event]:
+        """Closes the open utterance here; the session goes on."""
+        self._expect(State.OPEN, "finalize")
+        events = self._close_open()
+        end = self._tape.end
+        self._markers.append((end, Finalized(id=request, seq=0, audio_end=_seconds(end))))
+        return events + self._advance()
+
+    def finish(self) -> list[Event]:
+        """No more audio: everything is decided, then `Stopped` is returned, now or by a later call."""
+        self._expect(State.OPEN, "finish")
+        events = self._close_open()
+        self._state = State.FINISHING
+        return events + self._advance()
+
+    def revise(self, utterance: int, rev: int, text: str) -> Revise:
+        """A person changed the text of a final; `rev` is the number of this revision of it."""
+        if self.finished:
+            raise StateError("revise: the session has finished; its journal takes revisions now.")
+        return Revise(seq=self._next_seq(), utterance=utterance, rev=rev, text=text)
+
+    # traffic out
+
+    def demand(self) -> Demand | None:
+        """What should be decoded next, None where nothing should or a window is outstanding."""
+        if self._outstanding is not None or not self._queue:
+            return None
+        utterance = self._queue[0]
+        assert isinstance(utterance, Utterance)  # holes at the head are resolved at once
+        if utterance.ending is not None:
+            return Demand(Purpose.FINAL, utterance.ending.end)
+        if self._early_end(utterance) is not None:
+            return Demand(Purpose.FINAL, self._endpointer.offset + _samples(self._settings.early_s))
+        if not self._options.partials:
+            return None
+        due = self._next_partial(utterance)
+        spoken_since = self._endpointer.offset > utterance.heard_until
+        return Demand(Purpose.PARTIAL, due) if due <= self._tape.end and spoken_since else None
+
+    def next_window(self) -> Window:
+        """Takes the window that `demand` spoke of, with the newest audio; it is outstanding until given back."""
+        demand = self.demand()
+        if demand is None:
+            raise StateError("next_window: nothing is in demand.")
+        utterance = self._queue[0]
+        assert isinstance(utterance, Utterance)
+        audio = utterance.audio
+        if audio is None:
+            end = self._early_end(utterance) or self._tape.end
+            audio = self._tape.cut(utterance.audio_start, end)
+        self._outstanding = Window(
+            utterance=utterance.number,
+            start=utterance.audio_start,
+            audio=audio,
+            forced=utterance.agreement.forced,
+            draft=utterance.agreement.draft,
+            purpose=demand.purpose,
+            timed=utterance.timed or (self._options.words and demand.purpose is Purpose.FINAL),
+        )
+        return self._outstanding
+
+    # facts
+
+    @property
+    def next_sample(self) -> int:
+        """16 kHz samples received, holes included."""
+        return self._tape.end
+
+    @property
+    def decided_sample(self) -> int:
+        """Everything before it is final, silent, suppressed or a gap, for good."""
+        if self.finished:
+            return self._tape.end
+        if self._queue:
+            return self._account.position
+        return max(self._account.position, self._endpointer.undecided_from)
+
+    @property
+    def ledger(self) -> Ledger:
+        """Where the audio before `decided_sample` went."""
+        return self._account.ledger(self.decided_sample)
+
+    @property
+    def backlog_s(self) -> float:
+        """Speech received that the model has not heard yet, seconds."""
+        unheard = 0
+        for utterance in self._queue:
+            if isinstance(utterance, Utterance):
+                end = self._tape.end if utterance.ending is None else utterance.ending.audio_end
+                unheard += max(0, end - utterance.heard_until)
+        return _seconds(unheard)
+
+    @property
+    def last_seq(self) -> int:
+        """Durable events so far."""
+        return self._seq
+
+    @property
+    def finished(self) -> bool:
+        """`Stopped` was returned."""
+        return self._state is State.FINISHED
+
+    # utterances
+
+    @property
+    def _open(self) -> Utterance | None:
+        last = self._queue[-1] if self._queue else None
+        return last if isinstance(last, Utterance) and last.ending is None else None
+
+    def _receive_verdict(self, speech: bool, events: list[Event]) -> None:
+        change = self._endpointer.receive_verdict(speech)
+        frame_end = self._endpointer.position
+        utterance = self._open
+        if isinstance(change, Opened):
+            self._utterances += 1
+            utterance = Utterance(self._utterances, change.start, change.onset, self._settings.cuts)
+            utterance.pauses.receive_frames(self._frames(change.start, frame_end))
+            self._queue.append(utterance)
+            events.append(Speech(state="start", time=_seconds(change.onset)))
+        elif isinstance(change, Closed):
+            self._close(change, events)
+        elif utterance is not None:
+            utterance.pauses.receive_frames(self._tape.cut(frame_end - FRAME, frame_end))
+            at = utterance.pauses.cut()
+            if at is not None:
+                self._cut(utterance, at, frame_end)
+
+    def _frames(self, start: int, end: int) -> Samples:
+        return self._tape.cut(end - (end - start) // FRAME * FRAME, end)
+
+    def _close(self, closed: Closed, events: list[Event]) -> None:
+        utterance = self._open
+        assert utterance is not None
+        utterance.end(
+            Ending(closed.end, closed.end, closed.offset, cut=False, spoken=closed.spoken),
+            self._tape.cut(utterance.audio_start, closed.end),
+        )
+        events.append(Speech(state="end", time=_seconds(closed.offset)))
+
+    def _close_open(self) -> list[Event]:
+        """The open utterance ends with the audio at hand."""
+        events: list[Event] = []
+        if self._open is not None:
+            self._close(self._endpointer.close(), events)
+        return events
+
+    def _cut(self, left: Utterance, at: int, now: int) -> None:
+        """The open utterance becomes two whose audio overlaps."""
+        half = _samples(self._settings.cuts.overlap_s / 2)
+        audio_end = min(at + half, now)
+        left.end(Ending(at, audio_end, at, cut=True), self._tape.cut(left.audio_start, audio_end))
+        self._endpointer.cut(at)
+        self._utterances += 1
+        right = Utterance(self._utterances, at, at, self._settings.cuts, max(left.audio_start, at - half))
+        right.pauses.receive_frames(self._frames(at, now))
+        self._queue.append(right)
+
+    def _next_partial(self, utterance: Utterance) -> int:
+        """The sample index at which its next partial is due."""
+        if utterance.heard_until <= utterance.onset:
+            return utterance.onset + _samples(max(self._settings.first_partial_s, self.step_s))
+        length = self._tape.end - utterance.audio_start
+        step = max(_samples(self.step_s), round(self._settings.step_growth * length))
+        return utterance.heard_until + step
+
+    def _early_end(self, utterance: Utterance) -> int | None:
+        """Where the utterance would end if the quiet lasts, where that is worth decoding before it has."""
+        if self._endpointer.quiet < _samples(self._settings.early_s):
+            return None
+        end = self._endpointer.tail_end
+        whole = end >= self._endpointer.offset + _samples(self._settings.endpoint.tail_s)
+        heard = utterance.hypothesis_over(end, timed=False) is not None
+        return end if whole and not heard and utterance.failures == 0 else None
+
+    def _take_back(self, window: Window) -> Utterance:
+        if window is not self._outstanding:
+            raise StateError("A hypothesis came back for a window that is not outstanding.")
+        self._outstanding = None
+        utterance = self._queue[0]
+        assert isinstance(utterance, Utterance) and utterance.number == window.utterance
+        return utterance
+
+    # decisions
+
+    def _advance(self) -> list[Event]:
+        """Everything that can be decided at the head of the queue, then what waited for it."""
+        events: list[Event] = []
+        while self._queue and self._outstanding is None:
+            decided = self._decide(self._queue[0])
+            if decided is None:
+                break
+            events.append(decided)
+        self._forget()
+        while self._markers and self._resolved(self._markers[0][0]):
+            _, said = self._markers.popleft()
+            events.append(said.model_copy(update={"seq": self._seq}))
+        if self._state is State.FINISHING and not self._queue:
+            self._account.book(self._tape.end, self._tape.end, "silence")
+            self._state = State.FINISHED
+            events.append(
+                Stopped(seq=self._next_seq(), audio_end=_seconds(self._tape.end), ledger=self.ledger)
+            )
+        return events
+
+    def _decide(self, item: Utterance | _Hole) -> Event | None:
+        if isinstance(item, _Hole):
+            self._queue.popleft()
+            return self._gap(item.start, item.end, item.reason)
+        ending = item.ending
+        if ending is None:
+            return None
+        if not ending.spoken and not item.committed:
+            self._queue.popleft()
+            return self._gap(item.start, ending.end, "suppressed:too_short")
+        if item.hypothesis_over(ending.audio_end, ending.cut or self._options.words) is None:
+            return None
+        self._queue.popleft()
+        words, seam = item.final_words()
+        if seam is not None:
+            self._join(seam)
+        if not words:
+            return self._gap(item.start, ending.end, "suppressed:no_words")
+        return self._final(item, words, ending)
+
+    def _join(self, seam: Seam) -> None:
+        right = self._queue[0]
+        assert isinstance(right, Utterance)
+        right.join(seam)
+
+    def _final(self, utterance: Utterance, words: tuple[Word, ...], ending: Ending) -> Final:
+        self._account.book(utterance.start, ending.end, "speech")
+        self.partial = None
+        return Final(
+            seq=self._next_seq(),
+            utterance=utterance.number,
+            start=_seconds(utterance.onset),
+            end=_seconds(ending.offset),
+            text=_text(words),
+            language=self._options.language,
+            words=self._spoken(words) if self._options.words else None,
+        )
+
+    def _gap(self, start: int, end: int, reason: str) -> Gap:
+        self._account.book(start, end, "suppressed" if reason.startswith("suppressed:") else "gap")
+        self.partial = None
+        return Gap(seq=self._next_seq(), start=_seconds(start), end=_seconds(end), reason=reason)
+
+    def _partial(self, utterance: Utterance) -> list[Event]:
+        committed, tentative = _text(utterance.committed), _text(utterance.tentative)
+        if (
+            not self._options.partials
+            or utterance.ending is not None
+            or utterance.shown == (committed, tentative)
+        ):
+            return []
+        utterance.shown = committed, tentative
+        self.partial = Partial(
+            utterance=utterance.number,
+            start=_seconds(utterance.onset),
+            end=_seconds(utterance.heard_until),
+            text=committed,
+            tentative=f" {tentative}" if committed and tentative else tentative,
+        )
+        return [self.partial]
+
+    @staticmethod
+    def _spoken(words: tuple[Word, ...]) -> tuple[SpokenWord, ...]:
+        return tuple(
+            SpokenWord(text=word.text, start=word.start, end=word.end, confidence=word.confidence)
+            for word in words
+        )
+
+    def _resolved(self, position: int) -> bool:
+        """No undecided speech begins before a position; a pre-roll may."""
+        first = self._queue[0] if self._queue else None
+        return first is None or (first.onset if isinstance(first, Utterance) else first.start) >= position
+
+    def _next_seq(self) -> int:
+        self._seq += 1
+        return self._seq
+
+    # memory
+
+    def _forget(self) -> None:
+        utterance = self._open
+        self._tape.forget(self._endpointer.undecided_from if utterance is None else utterance.audio_start)
+
+    def _expect(self, state: State, call: str) -> None:
+        if self._state is not state:
+            raise StateError(f"{call}: the session is {self._state.value}.")

@@ -1,0 +1,56 @@
+"""LocalAgreement-2."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streaming.agreement import LocalAgreement
+from streaming.errors import StateError
+from streaming.window import Word
+
+
+def words(text):
+    return tuple(Word(word, (hash(word) & 0xFFFF,)) for word in text.split())
+
+
+def texts(some):
+    return " ".join(word.text for word in some)
+
+
+def test_words_agreed_on_twice_are_committed():
+    """All but the last word of the common beginning stays."""
+    agreement = LocalAgreement()
+    agreement.receive_hypothesis(words("it was the test"))
+    assert texts(agreement.committed) == ""
+    agreement.receive_hypothesis(words("it was the best of"))
+    assert (texts(agreement.committed), texts(agreement.tentative)) == ("it was the", "best of")
+    agreement.receive_hypothesis(words("it was the best of times"))
+    assert texts(agreement.committed) == "it was the best of"
+
+
+def test_the_last_word_is_held_back():
+    """The word that the audio may cut through is not committed, agreed or not."""
+    agreement = LocalAgreement()
+    agreement.receive_hypothesis(words("it was"))
+    agreement.receive_hypothesis(words("it was"))
+    assert texts(agreement.committed) == "it"
+
+
+def test_a_hypothesis_that_drops_a_committed_word():
+    """Is a broken decoder, and said so."""
+    agreement = LocalAgreement()
+    agreement.receive_hypothesis(words("it was the"))
+    agreement.receive_hypothesis(words("it was the"))
+    with pytest.raises(StateError):
+        agreement.receive_hypothesis(words("he was the"))
+
+
+@given(st.lists(st.lists(st.sampled_from("abcd"), max_size=8), max_size=12))
+def test_committed_words_only_grow(hypotheses):
+    """Whatever the model says, as long as it keeps the committed words, they stay a beginning of what follows."""
+    agreement = LocalAgreement()
+    for letters in hypotheses:
+        before = agreement.committed
+        agreement.receive_hypothesis(before + words(" ".join(letters)))
+        assert agreement.committed[: len(before)] == before
+        assert agreement.committed + agreement.tentative == before + words(" ".join(letters))
