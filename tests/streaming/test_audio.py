@@ -1,5 +1,7 @@
 """Raw PCM in, 16 kHz mono out."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,7 +15,7 @@ from streaming.protocol import AudioFormat
 def decode_all(audio: AudioFormat, data: bytes, cuts: list[int]) -> np.ndarray:
     decoder = PcmDecoder(audio)
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
-    parts = [decoder.decode(data[a:b]) for a, b in zip(edges, edges[1:], strict=False)]
+    parts = [decoder.decode(data[a:b]) for a, b in itertools.pairwise(edges)]
     return np.concatenate([*parts, decoder.flush()])
 
 

@@ -28,7 +28,7 @@ def test_no_word_lost_or_doubled(seed, cut, spread):
     """However each side misplaces its words by up to 150 ms, the joined text is the text."""
     jitter = random.Random(seed)
     left = spoken(jitter, 0.0, cut + 0.4, spread)
-    right = spoken(jitter, cut - 0.4, 8.0, spread)
+    right = spoken(jitter, cut - 0.4, 9.0, spread)
     keep = split_at(left, cut, 0)
     seam = Seam(cut, left[:keep], left[keep:])
     joined = left[:keep] + right[seam.first_new(right) :]
@@ -38,7 +38,7 @@ def test_no_word_lost_or_doubled(seed, cut, spread):
 def test_committed_words_beyond_the_cut():
     """What was shown stays with the left window, and the right one does not say it again."""
     jitter = random.Random(1)
-    left, right = spoken(jitter, 0.0, 4.4, 0.0), spoken(jitter, 3.6, 8.0, 0.0)
+    left, right = spoken(jitter, 0.0, 4.4, 0.0), spoken(jitter, 3.6, 9.0, 0.0)
     keep = split_at(left, 4.0, len(left))
     seam = Seam(4.0, left[:keep], left[keep:])
     assert keep == len(left)
