@@ -1,4 +1,4 @@
-"""Encoded audio (WebM, Ogg, FLAC, MP3, WAV ...) becomes 16 kHz mono float32. The one module that imports PyAV."""
+"""Containers and codecs: webm, ogg, flac, mp3, wav and their like become 16 kHz mono float32."""
 
 from __future__ import annotations
 
@@ -7,48 +7,102 @@ from pathlib import Path
 from typing import Protocol
 
 import av
+import av.error
+import av.logging
 import numpy as np
+from av.container import InputContainer
 
 from streaming.audio import Samples
 from streaming.errors import AudioError
 from streaming.window import SAMPLE_RATE
 
+# Only formats that hold their audio themselves: a playlist would make the demuxer open other files and URLs.
+_FORMATS = "aac,aiff,amr,au,caf,flac,matroska,webm,mov,mp4,m4a,3gp,mp3,ogg,wav,w64"
+_PROBE_BYTES = 32_768  # read before the format is decided; a live stream cannot wait for the library's 5 MB
+_MAX_BROKEN = 50  # packets in a row that cannot be decoded before the stream is given up
+_BUFFER_BYTES = 4_096  # asked of the reader at a time: a live stream is decoded in steps this small
+
+av.logging.set_level(None)  # what the library has to say arrives as exceptions
+
 
 class Readable(Protocol):
-    """Where a container's bytes come from: a file, or a pipe that blocks until there are some."""
+    """Where the bytes come from."""
 
-    def read(self, size: int = -1, /) -> bytes:
-        """At most `size` bytes; none at the end."""
+    def read(self, n: int, /) -> bytes:
+        """At most n bytes; blocks until there are some; empty at the end."""
 
 
 def decode_container(readable: Readable, block_s: float = 0.1) -> Iterator[Samples]:
-    """Blocks of about block_s seconds, as the bytes arrive. AudioError where they are no audio."""
-    try:
-        with av.open(readable, "r") as container:
-            if not container.streams.audio:
-                raise AudioError("The file holds no audio stream.")
-            resampler = av.AudioResampler("flt", "mono", SAMPLE_RATE, round(block_s * SAMPLE_RATE))
-            for frame in container.decode(container.streams.audio[0]):
-                frame.pts = None  # a live recording's time stamps may jump; samples count time here
-                yield from _samples(resampler.resample(frame))
-            yield from _samples(resampler.resample(None))
-    except av.FFmpegError as error:
-        raise AudioError(
-            f"The audio cannot be decoded ({error.strerror}): is it what it was declared to be?"
-        ) from error
+    """Blocks [block_s * 16000] at 16 kHz mono, the last one shorter; blocks while `readable` does.
+
+    AudioError where the bytes are no known container, hold no audio, or turn out to be something else.
+    """
+    size = max(1, round(block_s * SAMPLE_RATE))
+    held: list[Samples] = []
+    count = 0
+    for samples in _decode(readable):
+        held.append(samples)
+        count += len(samples)
+        if count >= size:
+            joined = np.concatenate(held)
+            whole = count - count % size
+            yield from (joined[at : at + size] for at in range(0, whole, size))
+            held, count = [joined[whole:]], count - whole
+    if count:
+        yield np.concatenate(held)
 
 
 def duration_of(path: Path) -> float | None:
-    """Seconds of audio in a file as its header tells, None where it does not."""
+    """Seconds of audio in a file as its header tells; None where it does not. AudioError if it is no audio."""
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), "r", options=_options()) as container:
             return None if container.duration is None else container.duration / av.time_base
-    except av.FFmpegError as error:
-        raise AudioError(f"{path} cannot be read as audio ({error.strerror}).") from error
+    except (av.error.FFmpegError, OSError) as error:
+        raise AudioError(f"{path.name} cannot be read as audio: {_reason(error)}.") from error
 
 
-def _samples(frames: list[av.AudioFrame]) -> Iterator[Samples]:
-    for frame in frames:
-        block = np.clip(np.nan_to_num(frame.to_ndarray().reshape(-1)), -1.0, 1.0)
-        if len(block):
-            yield block.astype(np.float32)
+def _decode(readable: Readable) -> Iterator[Samples]:
+    try:
+        with av.open(readable, "r", options=_options(), buffer_size=_BUFFER_BYTES) as container:
+            yield from _resampled(container)
+    except av.error.FFmpegError as error:
+        raise AudioError(
+            f"The audio is not a stream this daemon can read ({_reason(error)}); "
+            "send webm, ogg, flac, mp3 or wav from its first byte, or raw PCM."
+        ) from error
+
+
+def _resampled(container: InputContainer) -> Iterator[Samples]:
+    """Every frame of the first audio stream through the library's resampler, whose tail comes last."""
+    if not container.streams.audio:
+        raise AudioError("The stream has no audio track; send one that has.")
+    resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
+    broken = 0
+    for packet in container.demux(container.streams.audio[0]):
+        try:
+            frames = packet.decode()
+        except av.error.InvalidDataError as error:
+            broken += 1
+            if broken > _MAX_BROKEN:
+                raise AudioError("The audio has become unreadable; open a fresh stream.") from error
+            continue
+        broken = 0 if frames else broken
+        for frame in frames:
+            for block in resampler.resample(frame):
+                yield _bounded(block)
+    for block in resampler.resample(None):
+        yield _bounded(block)
+
+
+def _bounded(block: av.AudioFrame) -> Samples:
+    """The mono frame's samples [n], within -1..1."""
+    plane: Samples = block.to_ndarray()[0].astype(np.float32, copy=False)
+    return np.clip(np.nan_to_num(plane, nan=0.0), -1.0, 1.0)
+
+
+def _options() -> dict[str, str]:
+    return {"format_whitelist": _FORMATS, "probesize": str(_PROBE_BYTES), "fflags": "nobuffer"}
+
+
+def _reason(error: BaseException) -> str:
+    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).rstrip(".")

@@ -1,0 +1,179 @@
+"""Moonshine's weights as the wheel ships them: 8-bit matrices, float32 convolutions and norms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npu.graph import SourceGraph
+from streaming.errors import ModelError
+
+Array = NDArray[np.float32]
+
+_UNSIGNED_MIDDLE = 128  # subtracting it turns unsigned 8-bit values into signed ones, exactly
+
+
+@dataclass(frozen=True, eq=False)
+class Linear:
+    """y = x @ ((values - zero) * scale) + bias, with the matrix in signed 8 bits."""
+
+    values: NDArray[np.int8]  # [k, n]
+    scale: Array  # [] or [n]
+    zero: NDArray[np.int8]  # [] or [n]
+    bias: Array | None = None  # [n]
+
+    def dense(self) -> Array:
+        """The matrix in float32, [k, n]."""
+        return (self.values.astype(np.float32) - self.zero.astype(np.float32)) * self.scale
+
+    @classmethod
+    def from_unsigned(
+        cls, values: NDArray[Any], scale: NDArray[Any], zero: NDArray[Any], bias: Array | None = None
+    ) -> Linear:
+        """The same numbers out of unsigned storage: signed kernels are more than twice as fast."""
+        return cls(_signed(values), np.asarray(scale, np.float32), _signed(zero), bias)
+
+
+@dataclass(frozen=True, eq=False)
+class Convolution:
+    """A one-dimensional convolution in float32."""
+
+    kernel: Array  # [out, in, width]
+    bias: Array | None  # [out]
+    stride: int
+
+
+@dataclass(frozen=True, eq=False)
+class Attention:
+    """The four products of an attention block."""
+
+    query: Linear
+    key: Linear
+    value: Linear
+    output: Linear
+
+
+@dataclass(frozen=True, eq=False)
+class EncoderLayer:
+    """Self-attention and a Gelu network, each behind a norm."""
+
+    attention_norm: Array  # [width]
+    attention: Attention
+    network_norm: Array  # [width]
+    up: Linear  # width -> 4 * width
+    down: Linear
+
+
+@dataclass(frozen=True, eq=False)
+class DecoderLayer:
+    """Self-attention, cross-attention and a gated network, each behind a norm."""
+
+    attention_norm: Array  # [width]
+    attention: Attention
+    cross_norm: Array
+    cross: Attention
+    network_norm: Array
+    up: Linear  # width -> 8 * width: the hidden half, then its gate
+    down: Linear  # 4 * width -> width
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """All of Moonshine. Rotary embedding turns interleaved pairs of the first part of each head."""
+
+    stem: tuple[Convolution, Convolution, Convolution]
+    stem_gain: Array  # [width]: group norm after the first convolution, one group over time and channels
+    stem_offset: Array  # [width]
+    encoder: tuple[EncoderLayer, ...]
+    encoder_norm: Array
+    embedding: Linear  # [vocab, width]
+    decoder: tuple[DecoderLayer, ...]
+    decoder_norm: Array
+    head: Linear  # [width, vocab]
+    frequencies: Array  # [rotated / 2] radians a position
+
+
+class _Shipped:
+    """The tensors of a shipped graph, looked up as the graph uses them."""
+
+    # where matrix, scale, zero point and bias stand among the inputs of the two kinds of 8-bit product
+    _PLACES = {"MatMulIntegerToFloat": (1, 3, 5, 6), "DynamicQuantizeMatMul": (1, 2, 3, 4)}
+
+    def __init__(self, graph: SourceGraph, suffix: str = "") -> None:
+        self.constants = graph.constants
+        self._suffix = suffix
+        self._products = {node.outputs[0]: node for node in graph.nodes if node.op in self._PLACES}
+
+    def vector(self, name: str) -> Array:
+        return np.asarray(self.constants[name + self._suffix], np.float32)
+
+    def linear(self, output: str) -> Linear:
+        """The product that writes this value."""
+        node = self._products[output]
+        names = [node.inputs[i] if i < len(node.inputs) else "" for i in self._PLACES[node.op]]
+        matrix, scale, zero = (self.constants[name] for name in names[:3])
+        return Linear.from_unsigned(matrix, scale, zero, self.constants[names[3]] if names[3] else None)
+
+    def attention(self, prefix: str) -> Attention:
+        """The four products of the attention block whose values begin with `prefix`."""
+        return Attention(*(self.linear(f"{prefix}/{name}_proj/MatMul_output_0") for name in "qkvo"))
+
+
+def read_weights(encoder: SourceGraph, decoder: SourceGraph, layers: int = 6) -> Weights:
+    """Gathers the weights out of the shipped pair of graphs; ModelError when they are other graphs."""
+    try:
+        return _gather(_Shipped(encoder), _Shipped(decoder, "_merged_0"), layers)
+    except KeyError as error:
+        raise ModelError(f"the Moonshine graphs have no tensor {error}; they are not those of the pinned wheel") from error
+
+
+def _gather(encoder: _Shipped, decoder: _Shipped, layers: int) -> Weights:
+    embedding = "model.decoder.embed_tokens.weight_merged_0"
+    return Weights(
+        stem=(
+            Convolution(encoder.vector("conv1.weight_add_tensor"), None, stride=64),
+            Convolution(encoder.vector("conv2.weight_add_tensor"), encoder.vector("conv2.bias"), stride=3),
+            Convolution(encoder.vector("conv3.weight_add_tensor"), encoder.vector("conv3.bias"), stride=2),
+        ),
+        stem_gain=encoder.vector("onnx::Mul_2080").ravel(),
+        stem_offset=encoder.vector("onnx::Add_2081").ravel(),
+        encoder=tuple(_encoder_layer(encoder, i) for i in range(layers)),
+        encoder_norm=encoder.vector("layer_norm.weight"),
+        embedding=Linear.from_unsigned(
+            *(decoder.constants[f"{embedding}_{part}"] for part in ("quantized", "scale", "zero_point"))
+        ),
+        decoder=tuple(_decoder_layer(decoder, i) for i in range(layers)),
+        decoder_norm=decoder.vector("model.decoder.norm.weight"),
+        head=decoder.linear("logits"),
+        frequencies=encoder.vector("onnx::Expand_202").ravel(),
+    )
+
+
+def _encoder_layer(source: _Shipped, i: int) -> EncoderLayer:
+    return EncoderLayer(
+        attention_norm=source.vector(f"layers.{i}.input_layernorm.weight"),
+        attention=source.attention(f"/layers.{i}/self_attn"),
+        network_norm=source.vector(f"layers.{i}.post_attention_layernorm.weight"),
+        up=source.linear(f"/layers.{i}/mlp/fc1/Add_output_0"),
+        down=source.linear(f"/layers.{i}/mlp/fc2/Add_output_0"),
+    )
+
+
+def _decoder_layer(source: _Shipped, i: int) -> DecoderLayer:
+    name, value = f"model.decoder.layers.{i}", f"/model/decoder/layers.{i}"
+    return DecoderLayer(
+        attention_norm=source.vector(f"{name}.input_layernorm.weight"),
+        attention=source.attention(f"{value}/self_attn"),
+        cross_norm=source.vector(f"{name}.post_attention_layernorm.weight"),
+        cross=source.attention(f"{value}/encoder_attn"),
+        network_norm=source.vector(f"{name}.final_layernorm.weight"),
+        up=source.linear(f"{value}/mlp/fc1/Add_output_0"),
+        down=source.linear(f"{value}/mlp/fc2/Add_output_0"),
+    )
+
+
+def _signed(values: NDArray[Any]) -> NDArray[np.int8]:
+    return (np.asarray(values).astype(np.int16) - _UNSIGNED_MIDDLE).astype(np.int8)
