@@ -53,10 +53,14 @@ def evaluation_set() -> list[Clip]:
     """The English clips with reference words, where the evaluation set lies beside the project."""
     manifest = EVALSET / "manifest.tsv"
     if not manifest.is_file():
-        raise SystemExit(f"The evaluation set is not at {EVALSET.parent.name}/{EVALSET.name}: nothing to measure on.")
+        raise SystemExit(
+            f"The evaluation set is not at {EVALSET.parent.name}/{EVALSET.name}: nothing to measure on."
+        )
     with manifest.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-    wanted = [row for row in rows if row["lang"] == "en" and row["text"] not in ("", "-") and row["tier"] == "A"]
+    wanted = [
+        row for row in rows if row["lang"] == "en" and row["text"] not in ("", "-") and row["tier"] == "A"
+    ]
     return [Clip(row["file"], read(EVALSET / row["file"]), normalise(row["text"])) for row in wanted]
 
 

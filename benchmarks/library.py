@@ -25,10 +25,9 @@ BLOCK = SAMPLE_RATE // 10
 
 def run(mode: str, clips: dict[str, np.ndarray]) -> dict[str, Any]:
     """CPU seconds and text of each clip."""
+    import moonshine_voice
     from moonshine_voice import ModelArch
     from moonshine_voice.transcriber import Transcriber, TranscriptEventListener
-
-    import moonshine_voice
 
     model = Path(moonshine_voice.__file__).parent / "assets" / "tiny-en"
     transcriber = Transcriber(str(model), ModelArch.TINY, options={"return_audio_data": "false"})
@@ -52,7 +51,10 @@ def run(mode: str, clips: dict[str, np.ndarray]) -> dict[str, Any]:
         return lines.done
 
     def offline(samples: np.ndarray) -> list[str]:
-        return [line.text for line in transcriber.transcribe_without_streaming(samples.tolist(), SAMPLE_RATE).lines]
+        return [
+            line.text
+            for line in transcriber.transcribe_without_streaming(samples.tolist(), SAMPLE_RATE).lines
+        ]
 
     transcribe = stream if mode == "stream" else offline
     transcribe(np.zeros(SAMPLE_RATE, np.float32))
@@ -60,7 +62,11 @@ def run(mode: str, clips: dict[str, np.ndarray]) -> dict[str, Any]:
     for name, samples in clips.items():
         before = time.process_time()
         text = " ".join(transcribe(samples))
-        result[name] = {"cpu_s": time.process_time() - before, "seconds": len(samples) / SAMPLE_RATE, "text": text}
+        result[name] = {
+            "cpu_s": time.process_time() - before,
+            "seconds": len(samples) / SAMPLE_RATE,
+            "text": text,
+        }
     return result
 
 
