@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from streaming.errors import AudioError
 from streaming.events import Finalized, Marker
 from streaming.protocol import AudioFormat, FinalizeRequest, MarkerRequest, SkipRequest, Stop
 
@@ -46,6 +47,11 @@ class Outbox:
     """
 
     def __init__(self, audio: AudioFormat, capacity_s: float = 75.0) -> None:
+        if audio.encoding not in SAMPLE_BYTES:
+            raise AudioError(
+                f"A stream of {audio.encoding} cannot be taken up again in its middle. Send raw samples: "
+                "clients.file decodes any recording into them."
+            )
         self._frame_bytes = SAMPLE_BYTES[audio.encoding] * audio.channels
         self._rate = audio.sample_rate
         self._capacity = round(capacity_s * audio.sample_rate)
@@ -79,8 +85,10 @@ class Outbox:
         data = self._carry + data if self._carry else data
         whole = len(data) - len(data) % self._frame_bytes
         self._carry = data[whole:]
-        if whole:
-            self._append(_Stretch(whole // self._frame_bytes, data[:whole]))
+        longest = round(FRAME_S * self._rate) * self._frame_bytes
+        for at in range(0, whole, longest):
+            piece = data[at : min(at + longest, whole)]
+            self._append(_Stretch(len(piece) // self._frame_bytes, piece))
             self._ask_for_receipt()
 
     def write_gap(self, frames: int) -> None:
@@ -149,13 +157,13 @@ class Outbox:
         if self._sent:
             return
         lost = 0
-        while self._held > self._capacity and self._unsent or self._leads_with_gap(lost):
+        while (self._held > self._capacity and self._unsent) or self._leads_with_gap(lost):
             lost += self._unsent[0].frames
             self._held -= self._unsent[0].frames if self._unsent[0].data is not None else 0
             self._unsent.popleft()
         if lost:
             self._unsent.appendleft(_Stretch(lost, None))
-        self._requests = deque(w for w in self._requests if not self._is_stale(w))
+            self._requests = deque(w for w in self._requests if not self._is_stale(w))
 
     def _leads_with_gap(self, lost: int) -> bool:
         return bool(lost and self._unsent and self._unsent[0].data is None)

@@ -354,7 +354,7 @@ def render() -> str:
         if name in _LISTS:
             lines += _comment(_LISTS[name].__doc__ or "")
             block = [f"[[{name}]]", *_keys(_LISTS[name]())]
-            lines += [f"# {line}".rstrip() if not line.startswith("#") else f"#   {line}" for line in block]
+            lines += [f"# {line}" for line in block]
         else:
             lines += [*_comment(section.__doc__ or ""), f"[{name}]", *_keys(section)]
     return "\n".join(lines) + "\n"

@@ -15,7 +15,7 @@ from types import TracebackType
 
 from daemon.journal import Journal, SessionRecord
 from streaming.errors import Overloaded, ProtocolError, Restarting, UnknownSession
-from streaming.events import Event, Final, Partial, Snapshot, Stopped, Utterance
+from streaming.events import Event, Final, Partial, Snapshot, Utterance
 from streaming.transcript import apply
 
 QUEUE_SIZE = 256  # frames in a viewer's queue
@@ -28,18 +28,19 @@ class Frame:
 
     json: str
     type: str
-    seq: int | None  # of durable events; of a snapshot: the last event in it
+    seq: int | None  # of a durable event; of a snapshot: the last event in it; None for all others
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, slots=True)
 class _Channel:
-    """What the hub knows of one session: who watches, and the utterance that is open."""
+    """One session: who watches, and where it stands."""
 
     viewers: set[Subscription] = field(default_factory=set)
-    partial: Partial | None = None  # the last one, until its final
     live: bool = False  # something was published, and not yet the end
-    utterances: tuple[Utterance, ...] = ()  # as of `seq`, so that many snapshots cost one reading
-    seq: int = -1
+    published: int = 0  # seq of the last durable event published
+    partial: Partial | None = None  # the last one, until its final
+    utterances: tuple[Utterance, ...] = ()  # as of `read_seq`, so that many snapshots cost one reading
+    read_seq: int = -1
 
 
 class Hub:
@@ -55,17 +56,25 @@ class Hub:
         """How many viewers there are, of all sessions."""
         return sum(len(channel.viewers) for channel in self._channels.values())
 
+    def viewers_of(self, session: str) -> int:
+        """How many viewers a session has."""
+        channel = self._channels.get(session)
+        return len(channel.viewers) if channel else 0
+
     def publish(self, session: str, event: Event) -> None:
         """Hands an event to every viewer of the session; durable events must be in the journal already."""
         channel = self._channel(session)
         channel.live = True
+        seq = seq_of(event)
+        if seq is not None:
+            channel.published = seq
         if isinstance(event, Partial):
             channel.partial = event
         elif isinstance(event, Final) and channel.partial and channel.partial.utterance <= event.utterance:
             channel.partial = None
         if channel.viewers:
-            frame = Frame(event.to_json(), getattr(event, "type", ""), seq_of(event))
-            for viewer in channel.viewers:
+            frame = Frame(event.to_json(), getattr(event, "type", ""), seq)
+            for viewer in tuple(channel.viewers):
                 viewer.offer(frame)
 
     def subscribe(self, session: str, after: int | None, partials: bool = True) -> Subscription:
@@ -84,43 +93,51 @@ class Hub:
                 viewer.end()
 
     def close(self) -> None:
-        """The daemon shuts down: every viewer gets what is in its queue and then Restarting."""
+        """The daemon shuts down: every viewer gets what is in its queue, and then Restarting."""
         for channel in self._channels.values():
             for viewer in tuple(channel.viewers):
-                viewer.end(Restarting("The daemon is shutting down; watch again after it, from your last seq."))
+                viewer.end(
+                    Restarting("The daemon is shutting down; watch again after it, from your last seq.")
+                )
         self._channels.clear()
 
-    def _channel(self, session: str) -> _Channel:
-        return self._channels.setdefault(session, _Channel())
+    def enter(self, viewer: Subscription) -> _Channel:
+        """Called by a subscription that begins."""
+        channel = self._channel(viewer.session)
+        channel.viewers.add(viewer)
+        return channel
 
-    def _enter(self, viewer: Subscription) -> None:
-        self._channel(viewer.session).viewers.add(viewer)
-
-    def _leave(self, viewer: Subscription) -> None:
+    def leave(self, viewer: Subscription) -> None:
+        """Called by a subscription that ends."""
         channel = self._channels.get(viewer.session)
         if channel is not None:
             channel.viewers.discard(viewer)
             if not channel.viewers and not channel.live:
                 del self._channels[viewer.session]
 
-    async def _snapshot(self, record: SessionRecord) -> Snapshot:
+    async def snapshot(self, record: SessionRecord, channel: _Channel) -> Snapshot:
         """The session as it stands in the journal, with the partial that is open."""
-        channel = self._channels.get(record.id) or _Channel(seq=-1)
-        if channel.seq != record.last_seq:
+        if channel.read_seq != record.last_seq:
             events = await self.journal.events(record.id)
-            utterances = tuple(apply(events))
-            channel.utterances, channel.seq = utterances, events[-1].seq if events else 0
-        seq, utterances, partial = channel.seq, channel.utterances, channel.partial
-        if partial and any(utterance.utterance >= partial.utterance for utterance in utterances[-1:]):
+            channel.utterances = tuple(apply(events))
+            channel.read_seq = events[-1].seq if events else 0
+        partial = channel.partial
+        if partial and channel.utterances and channel.utterances[-1].utterance >= partial.utterance:
             partial = None  # its final is in the journal, about to be published
         return Snapshot(
             session=record.id,
             title=record.title,
-            seq=seq,
+            seq=channel.read_seq,
             live=not record.ended,
-            utterances=utterances,
+            utterances=channel.utterances,
             partial=partial,
         )
+
+    def _channel(self, session: str) -> _Channel:
+        channel = self._channels.get(session)
+        if channel is None:
+            channel = self._channels[session] = _Channel()
+        return channel
 
 
 class Subscription:
@@ -129,20 +146,19 @@ class Subscription:
     def __init__(self, hub: Hub, session: str, after: int | None, partials: bool) -> None:
         """Use `Hub.subscribe`."""
         self.session = session
+        self.cut_off = asyncio.Event()  # set when the viewer was too slow: whoever sends to it may be stuck
         self._hub = hub
         self._after = after
         self._partials = partials
         self._queue: deque[Frame] = deque()
         self._wake = asyncio.Event()  # something is in the queue, or the end has come
+        self._position = after or 0  # seq of the last durable event handed out
         self._following = False  # False while frames still come out of the journal
-        self._published = 0  # seq of the last durable event seen while not yet following
-        self._position = 0  # seq of the last durable event handed out
         self._ended = False
         self._failure: ProtocolError | None = None
-        self.cut_off = asyncio.Event()  # set when the viewer was too slow: whoever sends to it may be stuck
 
     async def __aenter__(self) -> Subscription:
-        self._hub._enter(self)  # before the journal is read: what comes meanwhile is not missed
+        self._channel = self._hub.enter(self)  # before the journal is read: what comes meanwhile is noticed
         try:
             record = await self._hub.journal.session(self.session)
             if record is None:
@@ -150,26 +166,26 @@ class Subscription:
                     f"No session is named {self.session!r}; GET /v1/sessions lists those there are."
                 )
             self._ended = self._ended or record.ended
-            self._first = None if self._after is not None else await self._snapshot_frame(record)
+            self._snapshot = None
+            if self._after is None:
+                self._snapshot = await self._hub.snapshot(record, self._channel)
+                self._position = self._snapshot.seq
+                self._queue.append(Frame(self._snapshot.to_json(), self._snapshot.type, self._snapshot.seq))
         except BaseException:
-            self._hub._leave(self)
+            self._hub.leave(self)
             raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._hub._leave(self)
+        self._hub.leave(self)
 
     def offer(self, frame: Frame) -> None:
-        """Called by the hub for each event. Durable ones are left to the journal until it has been read."""
-        if not self._following:
-            self._published = frame.seq or self._published
+        """Called by the hub for each event; never waits. While replaying, events are left to the journal."""
+        if not self._following or (frame.seq is None and not self._partials):
             return
-        if frame.seq is None:
-            if not self._partials:
-                return
-        elif frame.seq <= self._position:
+        if frame.seq is not None and frame.seq <= self._position:
             return  # replayed already
         if len(self._queue) >= self._hub.queue_size and not self._make_room(frame):
             return
@@ -183,50 +199,54 @@ class Subscription:
         self._wake.set()
 
     async def __aiter__(self) -> AsyncIterator[Frame]:
-        async for batch in self.batches():
-            for frame in batch:
+        while frames := await self.take():
+            for frame in frames:
                 yield frame
 
-    async def batches(self) -> AsyncIterator[list[Frame]]:
-        """The frames, as many at a time as there are: a viewer that is behind wakes up once for all."""
-        async for page in self._replay():
-            yield page
-        while True:
-            while self._queue:
-                batch = list(self._queue)
-                self._queue.clear()
-                self._position = next((f.seq for f in reversed(batch) if f.seq is not None), self._position)
-                yield batch
-            if self._failure:
-                raise self._failure
-            if self._ended:
-                return
-            self._wake.clear()
-            await self._wake.wait()
+    async def take(self) -> list[Frame]:
+        """All frames there are, waiting for the first: a viewer that is behind wakes up once for all of them.
 
-    async def _replay(self) -> AsyncIterator[list[Frame]]:
-        """What the journal holds, page by page, until it holds no more than was handed out; then `following`.
-
-        Between the last look and `following = True` nothing else runs, so there is no hole.
+        Empty once the session is over; otherwise it ends as `Hub.subscribe` says.
         """
-        if self._first is not None:
-            yield [self._first]
-        else:
-            self._position = self._after or 0
-        while True:
-            seen = self._published
-            stored = await self._hub.journal.stored(self.session, self._position, REPLAY_PAGE)
-            if stored:
-                self._position = stored[-1].seq
-                yield [Frame(event.json, event.type, event.seq) for event in stored]
-            elif self._published <= max(seen, self._position):
+        while not self._queue:
+            if not self._following:
+                await self._replay()
+            elif self._failure:
+                raise self._failure
+            elif self._ended:
+                return []
+            else:
+                self._wake.clear()
+                await self._wake.wait()
+        frames = list(self._queue)
+        self._queue.clear()
+        for frame in reversed(frames):
+            if frame.seq is not None:
+                self._position = max(self._position, frame.seq)
                 break
-        self._following = True
+        return frames
 
-    async def _snapshot_frame(self, record: SessionRecord) -> Frame:
-        snapshot = await self._hub._snapshot(record)
-        self._position = snapshot.seq
-        return Frame(snapshot.to_json(), snapshot.type, snapshot.seq)
+    async def _replay(self) -> None:
+        """Queues one page of the journal; follows live as soon as nothing is in it that was not handed out.
+
+        An event is in the journal before it is published, and nothing runs between the last look at
+        `published` and `following`: no hole. Events read here and published later are refused by `offer`.
+        """
+        published = self._channel.published
+        page = await self._hub.journal.stored(self.session, self._position, REPLAY_PAGE)
+        if page:
+            self._queue.extend(Frame(event.json, event.type, event.seq) for event in page)
+        elif self._channel.published == published:
+            self._following = True
+            self._catch_up_partial()
+
+    def _catch_up_partial(self) -> None:
+        """The partial that came while the journal was read, unless its final was read there as well."""
+        partial = self._channel.partial
+        shown = self._snapshot.partial if self._snapshot else None
+        stale = self._position > self._channel.published > 0
+        if self._partials and not self._ended and not stale and partial is not None and partial is not shown:
+            self._queue.append(Frame(partial.to_json(), partial.type, None))
 
     def _make_room(self, frame: Frame) -> bool:
         """Drops what is not durable. False where `frame` itself is dropped, or the viewer is cut off."""
@@ -235,13 +255,12 @@ class Subscription:
             self._queue = deque(durable)
             return True
         if frame.seq is not None:
-            self._hub._leave(self)
+            self._hub.leave(self)
             self._queue.clear()
             self.cut_off.set()
             self.end(
                 Overloaded(
-                    "You read too slowly and were cut off; watch again with "
-                    f"?after={self._position} to go on where you were.",
+                    "This viewer read too slowly and was cut off; watch again with ?after= and your last seq.",
                     retry_after_s=1.0,
                 )
             )
@@ -249,8 +268,5 @@ class Subscription:
 
 
 def seq_of(event: Event) -> int | None:
-    """The number of a durable event; None for the others, which may mention one."""
+    """The number of a durable event; None for the others, some of which mention one."""
     return getattr(event, "seq", None) if event.durable else None
-
-
-__all__ = ["Frame", "Hub", "Stopped", "Subscription"]

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import queue
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -46,7 +45,7 @@ class SessionRecord:
     last_seq: int = 0
     decided_sample: int = 0  # at 16 kHz; everything before it is final, silent, suppressed or a gap
     ended: bool = False
-    ledger: Ledger = Ledger()
+    ledger: Ledger = field(default_factory=Ledger)
 
 
 @dataclass(frozen=True)
@@ -116,14 +115,10 @@ class Journal:
                 raise SessionBusy(
                     f"A session named {record.id!r} exists; choose another name, or resume it with its token."
                 )
+            values = [getattr(record, name) for name in _FIELDS[:-1]]
             db.execute(
-                "INSERT INTO session (id, title, created, model, language, token_sha256, sample_rate, options,"
-                " last_seq, decided_sample, ended, ledger) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    *(record.id, record.title, record.created, record.model, record.language),
-                    *(record.token_sha256, record.sample_rate, record.options, record.last_seq),
-                    *(record.decided_sample, record.ended, record.ledger.model_dump_json()),
-                ),
+                f"INSERT INTO session ({_COLUMNS}) VALUES ({', '.join('?' * len(_FIELDS))})",
+                (*values, record.ledger.model_dump_json()),
             )
 
         await self._write(change)
@@ -279,15 +274,14 @@ class Journal:
                 write.done.set_result(result)
 
 
-_COLUMNS = (
-    "id, title, created, model, language, token_sha256, sample_rate, options, last_seq, decided_sample, ended,"
-    " ledger"
-)
+_FIELDS = tuple(field.name for field in fields(SessionRecord))
+_COLUMNS = ", ".join(_FIELDS)
 
 
 def _record(row: tuple[Any, ...]) -> SessionRecord:
-    *head, ended, ledger = row
-    return SessionRecord(*head, ended=bool(ended), ledger=Ledger(**json.loads(ledger)))
+    values = dict(zip(_FIELDS, row, strict=True))
+    ledger = Ledger.model_validate_json(values["ledger"])
+    return SessionRecord(**values | {"ended": bool(values["ended"]), "ledger": ledger})
 
 
 def _find(db: sqlite3.Connection, id: str) -> tuple[int, int]:

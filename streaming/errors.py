@@ -106,6 +106,14 @@ class Restarting(ProtocolError):
     http_status = 503
 
 
+class SessionFailed(ProtocolError):
+    """The session cannot go on for a reason on the server's side, such as a full disk."""
+
+    close_code = 1011
+    code = "session_failed"
+    http_status = 500
+
+
 class AudioError(AmanuensisError):
     """Bytes that are not the audio they were declared to be."""
 
@@ -120,6 +128,10 @@ class ConfigError(AmanuensisError):
 
 class JournalError(AmanuensisError):
     """The journal cannot be opened or written."""
+
+
+class Unreachable(AmanuensisError):
+    """No daemon answers at the address, or the connection to it was lost and could not be had again."""
 
 
 class CaptureError(AmanuensisError):

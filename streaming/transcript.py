@@ -1,0 +1,229 @@
+"""Transcripts: what a session's durable events add up to, and the file formats people want it in.
+
+SubRip: https://www.matroska.org/technical/subtitles.html#srt-subtitles; WebVTT: https://www.w3.org/TR/webvtt1/.
+All of them are valid for a session that is still going on: they hold what is final so far.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import textwrap
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from streaming.events import DurableEvent, Final, Revise, SpeakerLabel, SpokenWord, Utterance
+
+LINE_CHARS = 42  # of a caption line, the broadcasters' usual limit
+CUE_CHARS = 2 * LINE_CHARS  # two lines a cue
+SHORTEST_CUE_S = 0.001  # neither format knows a cue of no length
+
+
+def apply(events: Iterable[DurableEvent]) -> list[Utterance]:
+    """Finals with their revisions applied, in order of time. Revisions of unknown utterances are ignored."""
+    utterances: dict[int, Utterance] = {}
+    for event in events:
+        if isinstance(event, Final):
+            utterances[event.utterance] = Utterance(
+                utterance=event.utterance,
+                start=event.start,
+                end=event.end,
+                text=event.text,
+                language=event.language,
+                speaker=event.speaker,
+                words=event.words,
+            )
+        elif isinstance(event, Revise) and event.utterance in utterances:
+            utterances[event.utterance] = _revised(utterances[event.utterance], event)
+    return sorted(utterances.values(), key=lambda utterance: (utterance.start, utterance.utterance))
+
+
+def _revised(utterance: Utterance, revise: Revise) -> Utterance:
+    changed: dict[str, object] = {"rev": revise.rev}
+    if revise.text is not None:
+        changed |= {"text": revise.text, "words": None}  # the old words no longer spell the text
+    if revise.words is not None:
+        changed["words"] = revise.words
+    if revise.speaker is not None:
+        changed["speaker"] = revise.speaker
+    return utterance.model_copy(update=changed)
+
+
+def to_json(title: str | None, utterances: Sequence[Utterance], live: bool) -> str:
+    """{"title", "live", "text", "utterances": [...]}; fields that are None are left out of utterances."""
+    return json.dumps(
+        {
+            "title": title,
+            "live": live,
+            "text": " ".join(text for utterance in utterances if (text := _plain(utterance.text))),
+            "utterances": [utterance.model_dump(mode="json", exclude_none=True) for utterance in utterances],
+        },
+        ensure_ascii=False,
+    )
+
+
+def to_txt(title: str | None, utterances: Sequence[Utterance], live: bool) -> str:
+    """One utterance a line, the speaker before it where there is one."""
+    lines = [
+        f"{_who(utterance)}{_plain(utterance.text)}" for utterance in utterances if utterance.text.strip()
+    ]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def to_md(title: str | None, utterances: Sequence[Utterance], live: bool) -> str:
+    """A heading, and a paragraph an utterance with its time; no character of the text acts as markup."""
+    paragraphs = [f"# {_escape_md(_plain(title or '')) or 'Transcript'}"]
+    if live:
+        paragraphs.append("*This session is still going on.*")
+    for utterance in utterances:
+        if text := _plain(utterance.text):
+            who = f" **{_escape_md(_name(utterance.speaker))}:**" if utterance.speaker else ""
+            paragraphs.append(f"`{_clock(utterance.start)}`{who} {_escape_md(text)}")
+    return "\n\n".join(paragraphs) + "\n"
+
+
+def to_srt(title: str | None, utterances: Sequence[Utterance], live: bool) -> str:
+    """SubRip: numbered cues of at most two lines that neither overlap nor are empty."""
+    cues = enumerate(_cues(utterances), start=1)
+    return "\n".join(
+        f"{number}\n{_stamp(cue.start, ',')} --> {_stamp(cue.end, ',')}\n{cue.srt()}\n"
+        for number, cue in cues
+    )
+
+
+def to_vtt(title: str | None, utterances: Sequence[Utterance], live: bool) -> str:
+    """WebVTT: as SubRip, with speakers as voice spans."""
+    header = f"WEBVTT - {_plain(title).replace('-->', '→')}\n" if title and title.strip() else "WEBVTT\n"
+    cues = [
+        f"\n{_stamp(cue.start, '.')} --> {_stamp(cue.end, '.')}\n{cue.vtt()}\n" for cue in _cues(utterances)
+    ]
+    return header + "".join(cues)
+
+
+@dataclass(frozen=True)
+class _Cue:
+    """What stands on the screen at once."""
+
+    start: int  # milliseconds
+    end: int  # milliseconds
+    text: str  # one line, not yet wrapped
+    speaker: str  # empty where nobody knows
+
+    def srt(self) -> str:
+        """Wrapped; SubRip knows no escapes, but players read tags and, in some, an arrow as a time line."""
+        said = f"{self.speaker}: {self.text}" if self.speaker else self.text
+        safe = said.replace("-->", "→").replace("<", "‹").replace(">", "›")
+        return "\n".join(_wrapped(safe))
+
+    def vtt(self) -> str:
+        """Wrapped and escaped: `-->`, `<` and `&` mean something in WebVTT."""
+        text = "\n".join(_escape_vtt(line) for line in _wrapped(self.text))
+        return f"<v {_escape_vtt(self.speaker)}>{text}</v>" if self.speaker else text
+
+
+def _cues(utterances: Sequence[Utterance]) -> list[_Cue]:
+    """Cues in order of time; each ends where the next begins, at the latest, and lasts at least 1 ms."""
+    cues: list[_Cue] = []
+    for utterance in utterances:
+        for start, end, text in _pieces(utterance):
+            begin = max(round(start * 1000), 0)
+            if cues and begin < cues[-1].end:
+                last = cues[-1]
+                cut = max(begin, last.start + 1)
+                cues[-1] = _Cue(last.start, cut, last.text, last.speaker)
+                begin = cut
+            cues.append(_Cue(begin, max(round(end * 1000), begin + 1), text, _name(utterance.speaker)))
+    return cues
+
+
+def _pieces(utterance: Utterance) -> list[tuple[float, float, str]]:
+    """(start, end, text) for each screenful: by the words' times where known, else by the share of characters."""
+    text = _plain(utterance.text)
+    if not text:
+        return []
+    room = CUE_CHARS - (len(_name(utterance.speaker)) + 2 if utterance.speaker else 0)
+    parts = _screens(text, max(room, LINE_CHARS))
+    bounds = _bounds_by_words(parts, utterance.words) if utterance.words else None
+    if bounds is None:
+        length = utterance.end - utterance.start
+        shares = [0]
+        for part in parts:
+            shares.append(shares[-1] + len(part))
+        times = [utterance.start + length * share / shares[-1] for share in shares]
+        bounds = list(itertools.pairwise(times))
+    return [(start, end, part) for (start, end), part in zip(bounds, parts, strict=True)]
+
+
+def _bounds_by_words(parts: Sequence[str], words: Sequence[SpokenWord]) -> list[tuple[float, float]] | None:
+    """Times of the parts, or None where the words do not spell them."""
+    counts = [len(part.split()) for part in parts]
+    if sum(counts) != len(words):
+        return None
+    bounds, first = [], 0
+    for count in counts:
+        bounds.append((words[first].start, words[first + count - 1].end))
+        first += count
+    return bounds
+
+
+def _screens(text: str, room: int) -> list[str]:
+    """Cuts text into parts of at most `room` characters, of about equal length, preferably after a sentence."""
+    if len(text) <= room:
+        return [text]
+    parts: list[str] = []
+    rest = text
+    while len(rest) > room:
+        pieces = -(-len(rest) // room)
+        goal = len(rest) / pieces  # an even share, so that no lone word is left over
+        breaks = [match.start() for match in re.finditer(" ", rest[: room + 1])]
+        if not breaks:
+            parts, rest = [*parts, rest[:room]], rest[room:]
+            continue
+        cut = min(breaks, key=lambda at: abs(at - goal) - (room / 4 if rest[at - 1] in ".?!…,;:" else 0))
+        parts, rest = [*parts, rest[:cut]], rest[cut + 1 :]
+    return [*parts, rest] if rest else parts
+
+
+def _wrapped(text: str) -> list[str]:
+    """One line if it fits, else lines of even length: two where two do."""
+    if len(text) <= LINE_CHARS:
+        return [text]
+    for width in range(-(-len(text) // 2), LINE_CHARS + 1):
+        lines = textwrap.wrap(text, width, break_on_hyphens=False)
+        if len(lines) <= 2:
+            return lines
+    return textwrap.wrap(text, LINE_CHARS, break_on_hyphens=False)
+
+
+def _stamp(milliseconds: int, point: str) -> str:
+    """HH:MM:SS,mmm; hours grow as they must."""
+    seconds, rest = divmod(milliseconds, 1000)
+    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}{point}{rest:03}"
+
+
+def _clock(seconds: float) -> str:
+    whole = max(int(seconds), 0)
+    return f"{whole // 3600:02}:{whole // 60 % 60:02}:{whole % 60:02}"
+
+
+def _plain(text: str) -> str:
+    """One line, no control characters: an empty line would end a cue."""
+    return " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", text).split())
+
+
+def _name(speaker: SpeakerLabel | None) -> str:
+    return _plain(speaker.name or speaker.id) if speaker else ""
+
+
+def _who(utterance: Utterance) -> str:
+    return f"{_name(utterance.speaker)}: " if utterance.speaker else ""
+
+
+def _escape_vtt(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _escape_md(text: str) -> str:
+    """Every ASCII punctuation that CommonMark could read as markup, behind a backslash."""
+    return re.sub(r"([\\`*_{}\[\]<>#+\-!|~&$]|(?<=\d)[.)])", r"\\\1", text)

@@ -1,0 +1,97 @@
+"""Calibration: a second of measuring the model on this machine, and how many sessions follow from it."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from npu.transcriber import Transcriber
+from streaming.audio import Samples
+from streaming.containers import decode_container
+from streaming.errors import AmanuensisError
+from streaming.window import SAMPLE_RATE, Purpose, Window
+
+logger = logging.getLogger("amanuensis.calibration")
+
+WINDOW_S = 4.0  # a partial of middling length
+
+# What a session costs, with someone speaking all the time and steps stretched to `max_step_s`. An utterance of
+# six seconds is then decoded at 1.5, 3, 4.5 and 6 s and once more for its final; cost grows with length, which
+# makes 21 s of windows for 6 s of audio: 0.875 windows of 4 s for each second. Detection, events and sockets
+# come on top. A fifth of the machine stays free for whoever watches, and for finals to find a worker at once.
+WINDOWS_PER_S = 0.875  # at a step of 1.5 s; other steps change it in proportion to the number of partials
+REFERENCE_STEP_S = 1.5
+FINAL_SHARE = 0.25  # of WINDOWS_PER_S: the final's part, which no step changes
+OVERHEAD_S = 0.008  # CPU seconds a second of audio besides the model
+HEADROOM = 0.8
+MOST = 1_000  # sessions; nobody has measured more
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was measured."""
+
+    window_s: float  # a worker's time for a window of WINDOW_S, all workers being busy
+    capacity: int  # sessions that fit
+
+
+def calibrate(
+    transcriber: Transcriber, workers: int, max_step_s: float, duration_s: float = 1.0
+) -> Calibration:
+    """Runs the model on all workers at once for about `duration_s`, after one run to warm up; blocks."""
+    window = _window(_speech())
+    first = transcriber.transcribe(window)
+    window = _window(window.audio, draft=first.tokens)
+    counts = [0] * workers
+    deadline = time.monotonic() + duration_s
+
+    def run(index: int) -> None:
+        while time.monotonic() < deadline or not counts[index]:
+            transcriber.transcribe(window)
+            counts[index] += 1
+
+    began = time.monotonic()
+    threads = [
+        threading.Thread(target=run, args=(index,), name=f"calibrate-{index}") for index in range(workers)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    window_s = (time.monotonic() - began) * workers / max(1, sum(counts))
+    return Calibration(window_s, capacity_of(window_s, workers, max_step_s))
+
+
+def capacity_of(window_s: float, workers: int, max_step_s: float) -> int:
+    """Sessions that `workers` cores can follow; at least one."""
+    partials = WINDOWS_PER_S * (1 - FINAL_SHARE) * REFERENCE_STEP_S / max_step_s
+    windows_per_s = partials + WINDOWS_PER_S * FINAL_SHARE
+    return max(1, min(MOST, int(HEADROOM * workers / (windows_per_s * window_s + OVERHEAD_S))))
+
+
+def _window(audio: Samples, draft: tuple[int, ...] = ()) -> Window:
+    return Window(utterance=1, start=0, audio=audio, forced=(), draft=draft, purpose=Purpose.PARTIAL)
+
+
+def _speech() -> Samples:
+    """[WINDOW_S * 16000]: a clip that comes with the model's wheel, else something that is loud like speech."""
+    size = round(WINDOW_S * SAMPLE_RATE)
+    spec = importlib.util.find_spec("moonshine_voice")
+    if spec is not None and spec.origin is not None:
+        clip = Path(spec.origin).parent / "assets" / "beckett.wav"
+        try:
+            with clip.open("rb") as file:
+                audio = np.concatenate(list(decode_container(file)))
+            return audio[SAMPLE_RATE : SAMPLE_RATE + size]
+        except (OSError, ValueError, AmanuensisError) as error:
+            logger.info("no packaged speech to measure with (%s), taking noise", error)
+    generator = np.random.default_rng(1)
+    syllables = 0.5 + 0.5 * np.sin(2 * np.pi * 4 * np.arange(size) / SAMPLE_RATE)  # four a second
+    noise: Samples = (0.1 * generator.standard_normal(size) * syllables).astype(np.float32)
+    return noise

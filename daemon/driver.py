@@ -1,0 +1,400 @@
+"""The shell around one session: audio in from its producer, windows to the scheduler, events to the carrier.
+
+The core decides; this class does what that takes. A session that has too much undecided speech, or too many
+events waiting for the journal, is `full`: its socket is not read, and no window of it is decoded, until it is not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from daemon.arrivals import Arrivals
+from daemon.carrier import Carrier
+from daemon.hub import Hub
+from daemon.journal import Journal, SessionRecord
+from daemon.scheduler import Deadline, Scheduler, urgency
+from daemon.worker import Result
+from streaming.audio import PcmDecoder, Samples
+from streaming.errors import AmanuensisError, ProtocolError, SessionBusy, SessionFailed, StateError
+from streaming.events import Error, Event, Final, Latency, Revise, Status, Stopped
+from streaming.protocol import AudioFormat
+from streaming.session import Demand, Session
+from streaming.window import SAMPLE_RATE, Window
+
+logger = logging.getLogger("amanuensis.session")
+
+SLICE_S = 0.5  # audio given to the core at a time: detection must not hold up the other sessions
+OVERLOAD_GAP_S = 5.0  # a microphone's loss is written in gaps of about this length
+DEGRADED_LAG_S = 1.5  # a window waiting for longer than this is worth telling the producer
+
+
+class Producer(Protocol):
+    """Where a session's audio comes from. Neither call may block."""
+
+    def deliver(self, event: Event) -> None:
+        """An event of the session, already durable where it has to be."""
+
+    def dismiss(self, error: ProtocolError | None) -> None:
+        """Nothing more will come: the session is over (None), or the producer has to go."""
+
+
+Observer = Callable[[Event], None]
+
+
+class SessionDriver:
+    """One live session. All methods belong to the event loop; `run` is its task."""
+
+    def __init__(
+        self,
+        record: SessionRecord,
+        core: Session,
+        journal: Journal,
+        hub: Hub,
+        scheduler: Scheduler,
+        max_backlog_s: float,
+        observe: Observer | None = None,
+    ) -> None:
+        self.id = record.id
+        self.record = record
+        self.core = core
+        self.failure: AmanuensisError | None = None  # why the session could not go on
+        self.detached_at: float | None = time.monotonic()  # None while a producer is there
+        self.heard_at = time.monotonic()  # when audio last came
+        self.source_next = core.next_sample * record.sample_rate // SAMPLE_RATE  # at the declared rate
+        self.decode_ms = 0.0  # of the last window
+        self._source_rate = record.sample_rate
+        self._hub, self._scheduler = hub, scheduler
+        self._max_backlog_s = max_backlog_s
+        self._observe = observe
+        self._producer: Producer | None = None
+        self._audio: AudioFormat | None = None
+        self._decoder: PcmDecoder | None = None
+        self._arrivals = Arrivals(core.next_sample)
+        self._carrier = Carrier(record.id, core, journal, self._show, self._advance)
+        self._room = asyncio.Event()
+        self._due: float | None = None  # when the window that is out was due
+        self._queue_ms = 0.0
+        self._lost = 0  # samples of a live source waiting to become a gap
+        self._overloaded = False
+        self._status = Status(lag_s=0.0, degraded=False, step_ms=0.0)
+        self._finishing = False
+        self._closed = False
+
+    # the producer
+
+    @property
+    def attached(self) -> bool:
+        """A producer is there."""
+        return self._producer is not None
+
+    @property
+    def finishing(self) -> bool:
+        """No more audio is taken."""
+        return self._finishing or self._closed
+
+    @property
+    def backlog_s(self) -> float:
+        """Undecided speech, seconds."""
+        return self.core.backlog_s
+
+    @property
+    def full(self) -> bool:
+        """Nothing more should be taken in for now."""
+        return self._carrier.full or self.core.backlog_s >= self._max_backlog_s
+
+    def attach(self, producer: Producer, audio: AudioFormat | None = None) -> None:
+        """A producer comes, sending `audio` or 16 kHz samples (None); one that is still there has to go."""
+        old, self._producer = self._producer, producer
+        if old is not None:
+            old.dismiss(SessionBusy("This session was resumed by another connection, which has it now."))
+        self._flush_decoder()
+        rate = audio.sample_rate if audio is not None else SAMPLE_RATE
+        if rate != self._source_rate:
+            self._source_rate = rate
+            self.source_next = self.core.next_sample * rate // SAMPLE_RATE
+        self._audio = audio
+        self.detached_at, self.heard_at = None, time.monotonic()
+        self._room.set()  # whoever feeds for the old one finds out
+
+    def detach(self, producer: Producer) -> None:
+        """A producer went; the session waits for it to come back."""
+        if self._producer is producer:
+            self._flush_decoder()
+            self._producer, self.detached_at = None, time.monotonic()
+            self._room.set()
+
+    def dismiss(self, error: ProtocolError) -> None:
+        """Sends the producer away; the session stays."""
+        if (producer := self._producer) is not None:
+            producer.dismiss(error)
+            self.detach(producer)
+
+    # audio in
+
+    async def feed_raw(self, producer: Producer, data: bytes) -> None:
+        """Raw PCM in the format given to `attach`; waits while the session is full.
+
+        Cancelled while it waits, what it has not yet taken is not counted in `source_next`.
+        """
+        size = self._slice_bytes()
+        for at in range(0, len(data), size):
+            await self._wait_for_room(producer)
+            decoder = self._decoder or self._open_decoder()
+            before = decoder.received
+            samples = decoder.decode(data[at : at + size])
+            self.source_next += decoder.received - before
+            self._receive(samples)
+            if at:
+                await asyncio.sleep(0)  # a large message must not hold up the other sessions
+
+    async def feed(self, producer: Producer, samples: Samples) -> None:
+        """samples [n] at 16 kHz; waits while the session is full."""
+        size = round(SLICE_S * SAMPLE_RATE)
+        for at in range(0, len(samples), size):
+            await self._wait_for_room(producer)
+            self._receive(samples[at : at + size])
+            self.source_next = self.core.next_sample * self._source_rate // SAMPLE_RATE
+            if at:
+                await asyncio.sleep(0)
+
+    def feed_live(self, samples: Samples) -> None:
+        """samples [n] at 16 kHz of a source that cannot wait: while the session is full they become a gap."""
+        if self.finishing:
+            return
+        self._overloaded = self.full or (
+            self._overloaded and self.core.backlog_s > self._max_backlog_s / 2
+        )  # having lost audio, catch up first: one gap instead of many
+        if not self._overloaded:
+            self._write_loss()
+            self._receive(samples)
+            return
+        self._lost += len(samples)
+        self.heard_at = time.monotonic()
+        if self._lost >= OVERLOAD_GAP_S * SAMPLE_RATE and not self._carrier.full:
+            self._write_loss()
+
+    def skip(self, samples: int, reason: str) -> None:
+        """The next samples, at the declared rate, are missing."""
+        if self.finishing:
+            return
+        self._flush_decoder()
+        self.heard_at = time.monotonic()
+        self.source_next += samples
+        missing = round(self.source_next * SAMPLE_RATE / self._source_rate) - self.core.next_sample
+        if missing > 0:
+            self._take(self.core.skip(missing, reason))
+            self._arrivals.note(self.core.next_sample)
+
+    def mark(self, marker: str) -> None:
+        """Asks for an echo once everything received so far is decided."""
+        if not self.finishing:
+            self._take(self.core.mark(marker))
+
+    def finalize(self, request: str | None) -> None:
+        """Closes the open utterance."""
+        if not self.finishing:
+            self._take(self.core.finalize(request))
+
+    def finish(self) -> None:
+        """No more audio; the session ends once everything is decided."""
+        if self.finishing:
+            return
+        self._write_loss()
+        self._flush_decoder()
+        self._finishing = True
+        self._take(self.core.finish())
+
+    def revise(self, utterance: int, rev: int, text: str) -> Revise:
+        """A person's edit of a final of this live session; in the journal and shown in its turn."""
+        event = self.core.revise(utterance, rev, text)
+        self._take([event])
+        return event
+
+    # the scheduler's side
+
+    def deadline(self) -> Deadline | None:
+        """What should be decoded now, and since when."""
+        if self._closed or self._carrier.full:
+            return None
+        demand: Demand | None = self.core.demand()
+        return None if demand is None else urgency(demand.purpose, self._arrivals.of(demand.since))
+
+    def next_window(self) -> Window:
+        """The window with the newest audio."""
+        demand = self.core.demand()
+        self._due = None if demand is None else self._arrivals.of(demand.since)
+        return self.core.next_window()
+
+    def receive_result(self, result: Result) -> None:
+        """A window came back."""
+        if self._closed:
+            return
+        if self._due is not None:
+            self._queue_ms = max(0.0, 1e3 * (result.began - self._due))
+        self.decode_ms, self._due = 1e3 * (result.ended - result.began), None
+        try:
+            if result.hypothesis is None:
+                self._take(self.core.receive_failure(result.window, result.failure or "model_failed"))
+            else:
+                self._take(self.core.receive_hypothesis(result.window, result.hypothesis))
+        except Exception as error:  # a fault of the core ends this session and leaves the others alone
+            logger.exception("session %s: a hypothesis could not be digested", self.id)
+            self._fail(_internal(error))
+
+    def stretch(self, step_s: float) -> None:
+        """Partials come at least this far apart."""
+        self.core.step_s = step_s
+
+    # time
+
+    def tick(self, base_step_s: float) -> None:
+        """About once a second: the watermark, and word to the producer when the machine is late."""
+        now = time.monotonic()
+        self._carrier.tick()
+        self._arrivals.forget(self.core.decided_sample)
+        deadline = self.deadline()
+        due = self._due if self._due is not None else (deadline[1] if deadline else now)
+        lag_s = max(0.0, now - due)
+        slow = self.core.step_s > 3 * base_step_s
+        degraded = slow or lag_s > DEGRADED_LAG_S
+        told = self._status
+        if degraded != told.degraded or (degraded and abs(lag_s - told.lag_s) > 1.0):
+            reason = "The machine is busy: partials come less often, finals as soon as possible."
+            self._status = Status(
+                lag_s=round(lag_s, 2),
+                degraded=degraded,
+                reason=reason if degraded else None,
+                step_ms=round(1e3 * self.core.step_s),
+            )
+            if self._producer is not None:
+                self._producer.deliver(self._status)
+
+    # events out
+
+    async def run(self) -> None:
+        """Carries events until the session is over. Cancelled, it leaves what is not in the journal unshown."""
+        try:
+            await self._carrier.run()
+        except AmanuensisError as error:
+            logger.error("session %s: %s", self.id, error)
+            self._fail(error)
+        except Exception as error:  # the other sessions share our TaskGroup and must not go down with us
+            logger.exception("session %s: carrying its events failed", self.id)
+            self._fail(_internal(error))
+        finally:
+            self._closed = True
+            self._scheduler.remove(self)
+            self._room.set()
+
+    async def flush(self) -> None:
+        """Returns when everything said so far is in the journal and shown, and the watermark with it."""
+        await self._carrier.flush()
+
+    def close(self) -> None:
+        """Ends `run` without ending the session: it can be resumed from the journal."""
+        self._closed = True
+        self._carrier.close()
+
+    def _take(self, events: list[Event]) -> None:
+        """Events that the core has just returned, on their way."""
+        if events:
+            self._carrier.send(
+                [self._timed(event) if isinstance(event, Final) else event for event in events]
+            )
+        self._advance()
+
+    def _advance(self) -> None:
+        """What may go on after a change: a worker with our next window, and whoever waits to feed us."""
+        self._scheduler.wake(self)
+        if not self._room.is_set() and not self.full:
+            self._room.set()
+
+    def _show(self, event: Event) -> None:
+        self._hub.publish(self.id, event)
+        if self._observe is not None:
+            self._observe(event)
+        if self._producer is not None:
+            self._producer.deliver(event)
+        if isinstance(event, Stopped):
+            self._end(None)
+
+    def _timed(self, final: Final) -> Final:
+        """The final with the time it took: from the arrival of its last sample of speech until now."""
+        since = time.monotonic() - self._arrivals.of(round(final.end * SAMPLE_RATE))
+        latency = Latency(
+            audio_to_final_ms=round(1e3 * since, 1),
+            decode_ms=round(self.decode_ms, 1),
+            queue_ms=round(self._queue_ms, 1),
+        )
+        return final.model_copy(update={"latency": latency})
+
+    def _fail(self, error: AmanuensisError) -> None:
+        """The session cannot go on: says so, shows nothing that is not durable, and leaves the journal as it is."""
+        if self._closed:
+            return
+        self.failure = error
+        self._carrier.close()
+        said = Error(code="session_failed", message=f"{error} Resume the session later.", fatal=True)
+        self._hub.publish(self.id, said)
+        self._end(SessionFailed(said.message))
+
+    def _end(self, error: ProtocolError | None) -> None:
+        self._closed = True
+        self._hub.end(self.id)
+        if (producer := self._producer) is not None:
+            self._producer = None
+            producer.dismiss(error)
+        self._carrier.close()
+
+    # audio, inside
+
+    def _receive(self, samples: Samples) -> None:
+        if not len(samples) or self.finishing:
+            return
+        self.heard_at = time.monotonic()
+        self._arrivals.note(self.core.next_sample + len(samples))
+        self._take(self.core.receive_audio(samples))
+
+    def _open_decoder(self) -> PcmDecoder:
+        if self._audio is None:
+            raise StateError("feed_raw: attach the producer with the format of its audio.")
+        self._decoder = PcmDecoder(self._audio)
+        return self._decoder
+
+    def _flush_decoder(self) -> None:
+        """What the resampler holds still belongs to the audio before; the next decoder begins afresh."""
+        decoder, self._decoder = self._decoder, None
+        if decoder is not None:
+            self._receive(decoder.flush())
+
+    def _slice_bytes(self) -> int:
+        audio = self._audio
+        return 1 << 14 if audio is None else int(SLICE_S * audio.sample_rate) * audio.channels * 2
+
+    def _write_loss(self) -> None:
+        lost, self._lost = self._lost, 0
+        if lost:
+            self._take(self.core.skip(lost, "overload"))
+            self._arrivals.note(self.core.next_sample)
+
+    async def _wait_for_room(self, producer: Producer) -> None:
+        self._expect(producer)
+        while self.full and not self.finishing:
+            self._room.clear()
+            await self._room.wait()  # cancelled here, nothing has been taken
+            self._expect(producer)
+
+    def _expect(self, producer: Producer) -> None:
+        if self._producer is not producer and not self.finishing:
+            raise SessionBusy("This connection no longer feeds the session.")
+
+
+def _internal(error: Exception) -> AmanuensisError:
+    """A fault of ours, as a sentence; the traceback is in the log."""
+    return AmanuensisError(
+        f"An internal error ({type(error).__name__}) stopped this session; the log has it."
+    )
