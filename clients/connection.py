@@ -26,6 +26,7 @@ from streaming.errors import (
     Restarting,
     SessionBusy,
     StateError,
+    TimedOut,
     Unreachable,
 )
 from streaming.events import Error, Event, Final, Finalized, Gap, Marker, Revise, Started, Stopped
@@ -208,7 +209,8 @@ class Stream:
         finally:
             self.connected = False
             await wire.close()
-        if lost is not None and not _may_pass(lost):
+        # SessionBusy here means that another connection has taken the session over: not ours to take back.
+        if lost is not None and (not _may_pass(lost) or isinstance(lost, SessionBusy)):
             raise lost
         return lost
 
@@ -273,6 +275,10 @@ class Stream:
         return wire
 
     async def _reconnect(self, lost: AmanuensisError) -> Wire:
+        if isinstance(lost, TimedOut):  # nothing was sent for long: come back when there is something
+            while self._outbox.is_empty:
+                self._work.clear()
+                await self._work.wait()
         self._tell(f"{lost} Trying again.")
         asked = 0.0
         for pause in self._retry.pauses():
@@ -300,5 +306,5 @@ class Stream:
 
 
 def _may_pass(error: AmanuensisError) -> bool:
-    """Whether trying again may help: the daemon is away, restarting, full, or has not missed us yet."""
-    return isinstance(error, Unreachable | Restarting | Overloaded | SessionBusy)
+    """Whether trying again may help: the daemon is away, restarting, full, or was given no audio for long."""
+    return isinstance(error, Unreachable | Restarting | Overloaded | SessionBusy | TimedOut)

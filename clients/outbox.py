@@ -72,6 +72,11 @@ class Outbox:
         return self._end
 
     @property
+    def is_empty(self) -> bool:
+        """Everything has been sent."""
+        return not self._unsent and all(waiting.sent for waiting in self._requests)
+
+    @property
     def room(self) -> int:
         """Frames that can be written before audio that is still undecided is given up; may be negative."""
         return self._capacity - (self._end - self._decided)

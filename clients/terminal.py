@@ -41,11 +41,13 @@ SPEAKER_STYLES = ("cyan", "magenta", "green", "yellow", "blue", "red")
 class Captions:
     """Captions on a console, to be entered with `with`. Not on a terminal: the finals, as plain lines.
 
-    meter: show the level that is told to `level`.
+    meter: show the level that is told to `level`. notes: where remarks go that are not part of the transcript
+    (standard error), if not below the captions.
     """
 
-    def __init__(self, console: Console, *, meter: bool = False) -> None:
+    def __init__(self, console: Console, *, meter: bool = False, notes: Console | None = None) -> None:
         self._console = console
+        self._notes = notes or Console(stderr=True, highlight=False)
         self._live: Live | None = None
         self._foot = _Foot(meter)
         self._finals: dict[int, Final | Utterance] = {}
@@ -102,7 +104,10 @@ class Captions:
 
     def note(self, sentence: str) -> None:
         """A sentence about the connection or the device, apart from what was said."""
-        self._aside(f"· {sentence}")
+        if self._live is None:
+            self._notes.out(sentence, highlight=False)
+        else:
+            self._aside(f"· {sentence}")
 
     def clock(self, seconds: float, total: float | None = None) -> None:
         """How far the audio has come."""
@@ -165,7 +170,7 @@ class _Foot:
             yield Segment.line()
 
     def _status(self, console: Console, width: int) -> Text:
-        blocks = not options_ascii(console)
+        blocks = not _ascii_only(console)
         text = Text("● " if blocks else "* ", style="red", no_wrap=True, overflow="crop")
         if self._meter:
             text.append(meter(self.level_db, blocks) + " ", style="green")
@@ -190,7 +195,7 @@ def stamp(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
 
 
-def options_ascii(console: Console) -> bool:
+def _ascii_only(console: Console) -> bool:
     """Whether the console cannot show more than ASCII."""
     return not console.encoding.lower().startswith("utf")
 

@@ -18,7 +18,7 @@ from streaming.protocol import SUBPROTOCOL
 
 OPEN_TIMEOUT_S = 10.0
 PING_S = 5.0  # so often the peer is asked for a sign of life
-PING_TIMEOUT_S = 15.0  # without one for so long the connection counts as lost
+PING_TIMEOUT_S = 40.0  # without one the connection counts as lost; a daemon that throttles us answers late
 MAX_EVENT_BYTES = 64 * 1024 * 1024  # a snapshot of a day's transcript stays far below
 GONE = {1000, 1001, 1005, 1006, 1011, 1012, 1013, 1014}  # closes after which coming back makes sense
 

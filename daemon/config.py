@@ -81,6 +81,11 @@ class Model(Section):
     cache_dir: str = ""
     """Where prepared models are kept; empty means the user's cache directory."""
 
+    @property
+    def cache_path(self) -> Path | None:
+        """The directory, None for the user's."""
+        return Path(self.cache_dir).expanduser() if self.cache_dir else None
+
 
 class Engine(Section):
     """How the work is spread over the machine."""

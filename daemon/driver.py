@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
 from typing import Protocol
 
 from daemon.arrivals import Arrivals
 from daemon.carrier import Carrier
 from daemon.hub import Hub
 from daemon.journal import Journal, SessionRecord
+from daemon.metrics import Metrics
 from daemon.scheduler import Deadline, Scheduler, urgency
 from daemon.worker import Result
 from streaming.audio import PcmDecoder, Samples
@@ -42,9 +42,6 @@ class Producer(Protocol):
         """Nothing more will come: the session is over (None), or the producer has to go."""
 
 
-Observer = Callable[[Event], None]
-
-
 class SessionDriver:
     """One live session. All methods belong to the event loop; `run` is its task."""
 
@@ -56,7 +53,7 @@ class SessionDriver:
         hub: Hub,
         scheduler: Scheduler,
         max_backlog_s: float,
-        observe: Observer | None = None,
+        metrics: Metrics,
     ) -> None:
         self.id = record.id
         self.record = record
@@ -69,7 +66,8 @@ class SessionDriver:
         self._source_rate = record.sample_rate
         self._hub, self._scheduler = hub, scheduler
         self._max_backlog_s = max_backlog_s
-        self._observe = observe
+        self._metrics = metrics
+        self.patient = False  # the source's silence is no reason to send it away
         self._producer: Producer | None = None
         self._audio: AudioFormat | None = None
         self._decoder: PcmDecoder | None = None
@@ -107,7 +105,7 @@ class SessionDriver:
         return self._carrier.full or self.core.backlog_s >= self._max_backlog_s
 
     def attach(self, producer: Producer, audio: AudioFormat | None = None) -> None:
-        """A producer comes, sending `audio` or 16 kHz samples (None); one that is still there has to go."""
+        """A producer comes, sending `audio`, or 16 kHz samples of a source of ours (None); another one has to go."""
         old, self._producer = self._producer, producer
         if old is not None:
             old.dismiss(SessionBusy("This session was resumed by another connection, which has it now."))
@@ -116,7 +114,7 @@ class SessionDriver:
         if rate != self._source_rate:
             self._source_rate = rate
             self.source_next = self.core.next_sample * rate // SAMPLE_RATE
-        self._audio = audio
+        self._audio, self.patient = audio, audio is None
         self.detached_at, self.heard_at = None, time.monotonic()
         self._room.set()  # whoever feeds for the old one finds out
 
@@ -171,6 +169,7 @@ class SessionDriver:
         if not self._overloaded:
             self._write_loss()
             self._receive(samples)
+            self.source_next = self.core.next_sample
             return
         self._lost += len(samples)
         self.heard_at = time.monotonic()
@@ -181,6 +180,7 @@ class SessionDriver:
         """The next samples, at the declared rate, are missing."""
         if self.finishing:
             return
+        self._write_loss()
         self._flush_decoder()
         self.heard_at = time.monotonic()
         self.source_next += samples
@@ -236,6 +236,7 @@ class SessionDriver:
         if self._due is not None:
             self._queue_ms = max(0.0, 1e3 * (result.began - self._due))
         self.decode_ms, self._due = 1e3 * (result.ended - result.began), None
+        self._metrics.decode.observe(result.ended - result.began)
         try:
             if result.hypothesis is None:
                 self._take(self.core.receive_failure(result.window, result.failure or "model_failed"))
@@ -315,8 +316,7 @@ class SessionDriver:
 
     def _show(self, event: Event) -> None:
         self._hub.publish(self.id, event)
-        if self._observe is not None:
-            self._observe(event)
+        self._metrics.observe(event)
         if self._producer is not None:
             self._producer.deliver(event)
         if isinstance(event, Stopped):
@@ -357,6 +357,7 @@ class SessionDriver:
             return
         self.heard_at = time.monotonic()
         self._arrivals.note(self.core.next_sample + len(samples))
+        self._metrics.audio.inc(len(samples) / SAMPLE_RATE)
         self._take(self.core.receive_audio(samples))
 
     def _open_decoder(self) -> PcmDecoder:
@@ -380,6 +381,7 @@ class SessionDriver:
         if lost:
             self._take(self.core.skip(lost, "overload"))
             self._arrivals.note(self.core.next_sample)
+            self.source_next = self.core.next_sample
 
     async def _wait_for_room(self, producer: Producer) -> None:
         self._expect(producer)

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 
-from daemon.journal import Journal, SessionRecord
+from daemon.journal import Journal, SessionRecord, StoredEvent
 from streaming.errors import Overloaded, ProtocolError, Restarting, UnknownSession
 from streaming.events import Event, Final, Partial, Snapshot, Utterance
 from streaming.transcript import apply
@@ -122,7 +122,7 @@ class Hub:
             channel.utterances = tuple(apply(events))
             channel.read_seq = events[-1].seq if events else 0
         partial = channel.partial
-        if partial and channel.utterances and channel.utterances[-1].utterance >= partial.utterance:
+        if partial and any(utterance.utterance >= partial.utterance for utterance in channel.utterances[-1:]):
             partial = None  # its final is in the journal, about to be published
         return Snapshot(
             session=record.id,
@@ -146,7 +146,8 @@ class Subscription:
     def __init__(self, hub: Hub, session: str, after: int | None, partials: bool) -> None:
         """Use `Hub.subscribe`."""
         self.session = session
-        self.cut_off = asyncio.Event()  # set when the viewer was too slow: whoever sends to it may be stuck
+        self.failure: ProtocolError | None = None  # why the frames end before the session does
+        self.on_cut_off: Callable[[], object] = lambda: None  # told of it: whoever sends to it may be stuck
         self._hub = hub
         self._after = after
         self._partials = partials
@@ -155,9 +156,20 @@ class Subscription:
         self._position = after or 0  # seq of the last durable event handed out
         self._following = False  # False while frames still come out of the journal
         self._ended = False
-        self._failure: ProtocolError | None = None
+        self._snapshot: Snapshot | None = None  # what it began with
+        self._last_final: StoredEvent | None = None  # out of the journal
 
     async def __aenter__(self) -> Subscription:
+        await self.enter()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.leave()
+
+    async def enter(self) -> None:
+        """Begins; UnknownSession leaves nothing behind. For those who cannot use `async with`."""
         self._channel = self._hub.enter(self)  # before the journal is read: what comes meanwhile is noticed
         try:
             record = await self._hub.journal.session(self.session)
@@ -166,7 +178,6 @@ class Subscription:
                     f"No session is named {self.session!r}; GET /v1/sessions lists those there are."
                 )
             self._ended = self._ended or record.ended
-            self._snapshot = None
             if self._after is None:
                 self._snapshot = await self._hub.snapshot(record, self._channel)
                 self._position = self._snapshot.seq
@@ -174,12 +185,15 @@ class Subscription:
         except BaseException:
             self._hub.leave(self)
             raise
-        return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def leave(self) -> None:
+        """Ends watching; may be called twice."""
         self._hub.leave(self)
+
+    def raise_failure(self) -> None:
+        """Raises what cut the frames short, if anything did."""
+        if self.failure:
+            raise self.failure
 
     def offer(self, frame: Frame) -> None:
         """Called by the hub for each event; never waits. While replaying, events are left to the journal."""
@@ -193,9 +207,9 @@ class Subscription:
         self._wake.set()
 
     def end(self, failure: ProtocolError | None = None) -> None:
-        """Nothing more will come."""
-        self._ended = True
-        self._failure = self._failure or failure
+        """Nothing more will come. What is in the journal and was never published is read there."""
+        self._ended, self._following = True, False
+        self.failure = self.failure or failure
         self._wake.set()
 
     async def __aiter__(self) -> AsyncIterator[Frame]:
@@ -209,11 +223,10 @@ class Subscription:
         Empty once the session is over; otherwise it ends as `Hub.subscribe` says.
         """
         while not self._queue:
-            if not self._following:
+            if not self._following and not self.failure:
                 await self._replay()
-            elif self._failure:
-                raise self._failure
             elif self._ended:
+                self.raise_failure()
                 return []
             else:
                 self._wake.clear()
@@ -236,16 +249,22 @@ class Subscription:
         page = await self._hub.journal.stored(self.session, self._position, REPLAY_PAGE)
         if page:
             self._queue.extend(Frame(event.json, event.type, event.seq) for event in page)
+            finals = [event for event in page if event.type == "final"]
+            self._last_final = finals[-1] if finals else self._last_final
         elif self._channel.published == published:
             self._following = True
-            self._catch_up_partial()
+            if self._partials and not self._ended:
+                self._catch_up_partial()
 
     def _catch_up_partial(self) -> None:
         """The partial that came while the journal was read, unless its final was read there as well."""
         partial = self._channel.partial
-        shown = self._snapshot.partial if self._snapshot else None
-        stale = self._position > self._channel.published > 0
-        if self._partials and not self._ended and not stale and partial is not None and partial is not shown:
+        if partial is None or (self._snapshot is not None and partial is self._snapshot.partial):
+            return
+        final = self._last_final.parse() if self._last_final else None
+        lines = self._snapshot.utterances if self._snapshot else ()
+        decided = final.utterance if isinstance(final, Final) else lines[-1].utterance if lines else -1
+        if partial.utterance > decided:
             self._queue.append(Frame(partial.to_json(), partial.type, None))
 
     def _make_room(self, frame: Frame) -> bool:
@@ -257,13 +276,13 @@ class Subscription:
         if frame.seq is not None:
             self._hub.leave(self)
             self._queue.clear()
-            self.cut_off.set()
             self.end(
                 Overloaded(
                     "This viewer read too slowly and was cut off; watch again with ?after= and your last seq.",
                     retry_after_s=1.0,
                 )
             )
+            self.on_cut_off()
         return False
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from daemon.journal_file import Durability, JournalFile, translated
+from daemon.journal_file import SCHEMA_VERSION, Durability, JournalFile, translated
 from streaming.errors import JournalError, SessionBusy, StateError, UnknownSession
 from streaming.events import DurableEvent, Ledger, Stopped, parse_event
 
@@ -82,6 +82,7 @@ class Journal:
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="journal-read")
         self._connections = threading.local()
         self._closed = False
+        self._failing = False  # the last transaction could not be made
         self._writer = threading.Thread(target=self._write_until_closed, name="journal-write", daemon=True)
 
     @classmethod
@@ -105,7 +106,7 @@ class Journal:
         await asyncio.to_thread(self._readers.shutdown)
         await asyncio.to_thread(self._file.close)
 
-    # -- writing
+    # writing
 
     async def create(self, record: SessionRecord) -> None:
         """Enters a session; SessionBusy if its name is taken."""
@@ -175,7 +176,12 @@ class Journal:
             await self._read(lambda db: db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone())
         return deleted
 
-    # -- reading
+    async def probe(self) -> None:
+        """JournalError when nothing can be written just now. Looks only if the last write failed."""
+        if self._failing:
+            await self._write(lambda db: db.execute("PRAGMA user_version = " + str(SCHEMA_VERSION)))
+
+    # reading
 
     async def session(self, id: str) -> SessionRecord | None:
         """One session, or None."""
@@ -208,7 +214,7 @@ class Journal:
         )
         return [StoredEvent(*row) for row in rows]
 
-    # -- the threads
+    # the threads
 
     async def _write(self, change: Callable[[sqlite3.Connection], T]) -> T:
         await self._write_slots.acquire()
@@ -244,6 +250,7 @@ class Journal:
                         break
                     group.append(write)
             results = self._commit(group)
+            self._failing = any(isinstance(result, JournalError) for result in results)
             with contextlib.suppress(RuntimeError):  # the loop is gone, and with it whoever waited
                 self._loop.call_soon_threadsafe(self._settle, group, results)
             if closing:

@@ -79,6 +79,7 @@ class Scheduler:
         self._clients: set[Client] = set()
         self._ready: dict[Client, Deadline] = {}
         self._out: dict[Client, Deadline] = {}  # windows with the workers
+        self._came_back = asyncio.Event()  # a window did
         self._busy_s = 0.0  # of all workers since the last tick
         self._ticked = time.monotonic()
 
@@ -136,10 +137,11 @@ class Scheduler:
         oldest = min((due for _, due in self._ready.values()), default=math.inf)
         return max(0.0, time.monotonic() - oldest)
 
-    @property
-    def pending(self) -> bool:
-        """Something is being decoded, or waits for it."""
-        return bool(self._ready or self._out)
+    async def quiet(self) -> None:
+        """Returns when nothing is being decoded, nor waits for it."""
+        while self._ready or self._out:
+            self._came_back.clear()
+            await self._came_back.wait()
 
     def tick(self) -> None:
         """Measures the load since the last call, about once a second, and stretches or shrinks the steps."""
@@ -190,6 +192,7 @@ class Scheduler:
         self._dispatch()
         if client in self._clients:
             client.receive_result(result)  # wakes us for its next demand
+        self._came_back.set()
 
 
 def urgency(purpose: Purpose, due: float) -> Deadline:

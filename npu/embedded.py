@@ -73,7 +73,9 @@ def default_cache_dir(warn: Callable[[str], None]) -> Path:
             return folder
     except OSError as error:
         substitute = Path(tempfile.mkdtemp(prefix="amanuensis-"))
-        warn(f"{folder} cannot be written ({error.strerror}): models are cached in {substitute} for this run.")
+        warn(
+            f"{folder} cannot be written ({error.strerror}): models are cached in {substitute} for this run."
+        )
         return substitute
 
 
@@ -84,7 +86,9 @@ def package_folder() -> Path:
         raise ModelError(f"{PACKAGE} is not installed; {REMEDY}")
     version = metadata.version(PACKAGE)
     if version != VERSION:
-        raise ModelError(f"{PACKAGE} {version} is installed, but the embedded models are those of {VERSION}; {REMEDY}")
+        raise ModelError(
+            f"{PACKAGE} {version} is installed, but the embedded models are those of {VERSION}; {REMEDY}"
+        )
     return Path(spec.submodule_search_locations[0])
 
 
@@ -118,12 +122,16 @@ def write_atomically(target: Path, data: bytes) -> None:
             stream.write(data)
         Path(stream.name).replace(target)
     except OSError as error:
-        raise ModelError(f"{target} cannot be written ({error.strerror}); choose another cache folder") from error
+        raise ModelError(
+            f"{target} cannot be written ({error.strerror}); choose another cache folder"
+        ) from error
 
 
 def _holds(path: Path, blob: Blob) -> bool:
     try:
-        return path.stat().st_size == blob.size and hashlib.sha256(path.read_bytes()).hexdigest() == blob.sha256
+        return (
+            path.stat().st_size == blob.size and hashlib.sha256(path.read_bytes()).hexdigest() == blob.sha256
+        )
     except OSError:
         return False
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
 from numpy.typing import DTypeLike, NDArray
 from onnx import helper, numpy_helper
 
@@ -34,17 +33,19 @@ class GraphBuilder:
     def __len__(self) -> int:
         return len(self._nodes)
 
-    def constant(self, value: Any, dtype: DTypeLike | None = None) -> str:
-        """A tensor that travels with the graph."""
+    def tensor(self, value: NDArray[Any]) -> str:
+        """A constant that travels with the graph."""
         name = self._fresh("c")
-        self._constants.append(numpy_helper.from_array(np.ascontiguousarray(np.asarray(value, dtype)), name))
+        self._constants.append(numpy_helper.from_array(np.asarray(value, order="C"), name))
         return name
+
+    def constant(self, values: Any, dtype: DTypeLike = np.float32) -> str:
+        """A constant of rank 1 or more."""
+        return self.tensor(np.atleast_1d(np.asarray(values, dtype)))
 
     def scalar(self, value: float, dtype: DTypeLike = np.float32) -> str:
         """A constant of rank 0."""
-        name = self._fresh("c")
-        self._constants.append(numpy_helper.from_array(np.array(value, dtype), name))
-        return name
+        return self.tensor(np.array(value, dtype))
 
     def input(self, name: str, dtype: DTypeLike, shape: Sequence[int | str]) -> str:
         """An input of the graph; named dimensions are free."""
@@ -62,7 +63,9 @@ class GraphBuilder:
         self._nodes.append(helper.make_node(op, list(inputs), [output], domain=domain, **attributes))
         return output
 
-    def nodes(self, op: str, *inputs: str, outputs: Sequence[str | None], domain: str = "", **attributes: Any) -> list[str]:
+    def nodes(
+        self, op: str, *inputs: str, outputs: Sequence[str | None], domain: str = "", **attributes: Any
+    ) -> list[str]:
         """A node with several outputs; None invents a name, "" leaves the output away."""
         names = [self._fresh("v") if output is None else output for output in outputs]
         self._nodes.append(helper.make_node(op, list(inputs), names, domain=domain, **attributes))
@@ -101,7 +104,7 @@ class SourceGraph:
         """Reads an .onnx file; ModelError when it is none."""
         try:
             root = onnx.load(str(path)).graph
-        except (OSError, DecodeError) as error:
+        except Exception as error:  # protobuf has errors of its own
             raise ModelError(f"{path} is not an ONNX model; remove it, it is made again") from error
         constants: dict[str, NDArray[Any]] = {}
         nodes: list[Node] = []

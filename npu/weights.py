@@ -96,16 +96,17 @@ class Weights:
     frequencies: Array  # [rotated / 2] radians a position
 
 
+# where matrix, scale, zero point and bias stand among the inputs of the two kinds of 8-bit product
+_PLACES = {"MatMulIntegerToFloat": (1, 3, 5, 6), "DynamicQuantizeMatMul": (1, 2, 3, 4)}
+
+
 class _Shipped:
     """The tensors of a shipped graph, looked up as the graph uses them."""
-
-    # where matrix, scale, zero point and bias stand among the inputs of the two kinds of 8-bit product
-    _PLACES = {"MatMulIntegerToFloat": (1, 3, 5, 6), "DynamicQuantizeMatMul": (1, 2, 3, 4)}
 
     def __init__(self, graph: SourceGraph, suffix: str = "") -> None:
         self.constants = graph.constants
         self._suffix = suffix
-        self._products = {node.outputs[0]: node for node in graph.nodes if node.op in self._PLACES}
+        self._products = {node.outputs[0]: node for node in graph.nodes if node.op in _PLACES}
 
     def vector(self, name: str) -> Array:
         return np.asarray(self.constants[name + self._suffix], np.float32)
@@ -113,7 +114,7 @@ class _Shipped:
     def linear(self, output: str) -> Linear:
         """The product that writes this value."""
         node = self._products[output]
-        names = [node.inputs[i] if i < len(node.inputs) else "" for i in self._PLACES[node.op]]
+        names = [node.inputs[i] if i < len(node.inputs) else "" for i in _PLACES[node.op]]
         matrix, scale, zero = (self.constants[name] for name in names[:3])
         return Linear.from_unsigned(matrix, scale, zero, self.constants[names[3]] if names[3] else None)
 
@@ -127,7 +128,9 @@ def read_weights(encoder: SourceGraph, decoder: SourceGraph, layers: int = 6) ->
     try:
         return _gather(_Shipped(encoder), _Shipped(decoder, "_merged_0"), layers)
     except KeyError as error:
-        raise ModelError(f"the Moonshine graphs have no tensor {error}; they are not those of the pinned wheel") from error
+        raise ModelError(
+            f"the Moonshine graphs have no tensor {error}; they are not those of the pinned wheel"
+        ) from error
 
 
 def _gather(encoder: _Shipped, decoder: _Shipped, layers: int) -> Weights:

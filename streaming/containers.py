@@ -19,6 +19,7 @@ from streaming.window import SAMPLE_RATE
 # Only formats that hold their audio themselves: a playlist would make the demuxer open other files and URLs.
 _FORMATS = "aac,aiff,amr,au,caf,flac,matroska,webm,mov,mp4,m4a,3gp,mp3,ogg,wav,w64"
 _PROBE_BYTES = 32_768  # read before the format is decided; a live stream cannot wait for the library's 5 MB
+_ANALYSE_US = 100_000  # microseconds of audio looked at for the codec's parameters
 _MAX_BROKEN = 50  # packets in a row that cannot be decoded before the stream is given up
 _BUFFER_BYTES = 4_096  # asked of the reader at a time: a live stream is decoded in steps this small
 
@@ -101,7 +102,12 @@ def _bounded(block: av.AudioFrame) -> Samples:
 
 
 def _options() -> dict[str, str]:
-    return {"format_whitelist": _FORMATS, "probesize": str(_PROBE_BYTES), "fflags": "nobuffer"}
+    # No `fflags=nobuffer`: it throws away the packets that probing has read.
+    return {
+        "format_whitelist": _FORMATS,
+        "probesize": str(_PROBE_BYTES),
+        "analyzeduration": str(_ANALYSE_US),
+    }
 
 
 def _reason(error: BaseException) -> str:

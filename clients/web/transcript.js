@@ -82,7 +82,9 @@ export class Transcript {
   }
 
   #settle({ utterance, start, end, text, speaker }) {
-    this.open.delete(utterance);
+    for (const number of this.open.keys()) {
+      if (number <= utterance) this.open.delete(number); // finals come in order: an older one will not come
+    }
     this.indexes.set(utterance, this.lines.length);
     this.lines.push({ kind: "utterance", utterance, start, end, text, speaker });
     return { kind: "added", index: this.lines.length - 1 };

@@ -1,0 +1,193 @@
+"""The `amanuensis` command: its words and options. What they do is loaded when it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from clients.address import DEFAULT_URL
+
+
+def _examples(*lines: tuple[str, str]) -> str:
+    return "\n".join(["Examples:", *(f"  {command}\n      [dim]{what}[/dim]" for command, what in lines)])
+
+
+app = typer.Typer(
+    help="Live captions: a daemon that turns a microphone or a socket into text, and the tools around it.",
+    epilog=_examples(
+        ("amanuensis listen", "captions of your microphone, here and now"),
+        ("amanuensis stream talk.mp3 --speed 0", "transcribe a recording, as fast as it goes"),
+        ("amanuensis serve", "the daemon, with its web page on http://127.0.0.1:9004/web"),
+        ("amanuensis doctor", "what this machine can do, and what is missing"),
+    ),
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+
+Url = Annotated[str, typer.Option(help="Address of the daemon.", envvar="AMANUENSIS_URL")]
+Token = Annotated[
+    str | None,
+    typer.Option(help="Token, where the daemon asks for one.", envvar="AMANUENSIS_TOKEN", show_envvar=True),
+]
+Session = Annotated[
+    str | None, typer.Option(help="Name for the session: letters, digits, “_”, “.”, “-”. Default: the time.")
+]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", help="Configuration. Default: ~/.config/amanuensis/config.toml")
+]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib import metadata
+
+        print(f"amanuensis {metadata.version('amanuensis')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Say which version this is.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(
+    epilog=_examples(
+        ("amanuensis serve", "on http://127.0.0.1:9004"),
+        ("amanuensis serve --port 0", "on any free port; the log says which"),
+        ("amanuensis serve --host 0.0.0.0 --config captions.toml", "for the whole network; give it tokens"),
+    )
+)
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on. Default: 127.0.0.1")] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(help="Port to listen on; 0 takes a free one. Default: 9004", min=0, max=65_535),
+    ] = None,
+    config: ConfigFile = None,
+    model: Annotated[str | None, typer.Option(help="Model to run. Default: moonshine-tiny")] = None,
+    device: Annotated[str | None, typer.Option(help="What to run it on. Default: auto")] = None,
+) -> None:
+    """Run the daemon until Ctrl-C or SIGTERM."""
+    from daemon.config import Config
+    from daemon.port import check_free
+    from daemon.server import serve as run
+
+    loaded = Config.load(config, host=host, port=port, model=model, device=device)
+    check_free(loaded.server.host, loaded.server.port)
+    raise typer.Exit(run(loaded))
+
+
+@app.command(
+    epilog=_examples(
+        ("amanuensis listen", "the default microphone"),
+        ("amanuensis listen --device USB", "the one with “USB” in its name; see: amanuensis devices"),
+        ("amanuensis listen > notes.txt", "only the finished lines, into a file"),
+    )
+)
+def listen(
+    device: Annotated[
+        str | None, typer.Option(help="Microphone: its name, a part of it, or its number.")
+    ] = None,
+    url: Url = DEFAULT_URL,
+    session: Session = None,
+    token: Token = None,
+) -> None:
+    """Captions of a microphone in this terminal. Starts a daemon of its own when none is running."""
+    from daemon import captioning
+
+    _run(captioning.listen(device, url, session, token))
+
+
+@app.command(
+    epilog=_examples(
+        ("amanuensis stream talk.mp3", "at the speed it was spoken"),
+        ("amanuensis stream *.wav --speed 0", "one after the other, as fast as it goes"),
+        ("amanuensis stream talk.mp3 --speed 0 --output talk.srt", "subtitles"),
+    )
+)
+def stream(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recordings of any usual kind.")],
+    url: Url = DEFAULT_URL,
+    speed: Annotated[
+        float, typer.Option(help="Times real time; 0 is as fast as the daemon takes it.", min=0.0)
+    ] = 1.0,
+    session: Session = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Write the transcript there: .txt .srt .vtt .md or .json"),
+    ] = None,
+    token: Token = None,
+) -> None:
+    """Send recordings to a daemon and show the captions."""
+    from daemon import captioning
+
+    _run(captioning.stream_files(files, url, speed, session, output, token))
+
+
+@app.command(epilog=_examples(("amanuensis watch monday", "what is being said in the session “monday”")))
+def watch(
+    session: Annotated[str, typer.Argument(help="Name of the session.")],
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+) -> None:
+    """Follow a session that someone else produces."""
+    from daemon import captioning
+
+    _run(captioning.watch_session(session, url, token))
+
+
+@app.command()
+def devices() -> None:
+    """List the microphones of this machine."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from clients.microphone import list_microphones
+    from streaming.errors import CaptureError
+
+    microphones = list_microphones()
+    if not microphones:
+        raise CaptureError(
+            "This machine has no microphone. Plug one in, or transcribe a recording: amanuensis stream FILE"
+        )
+    table = Table("", "Name", "Channels", "Rate", box=None, pad_edge=False)
+    for microphone in microphones:
+        table.add_row(
+            "default" if microphone.is_default else str(microphone.index),
+            microphone.name,
+            str(microphone.channels),
+            f"{microphone.default_rate:.0f} Hz",
+        )
+    Console().print(table)
+
+
+@app.command()
+def doctor(url: Url = DEFAULT_URL, config: ConfigFile = None) -> None:
+    """Say what this machine can do, what is missing, and the command that fixes it."""
+    from daemon.doctor import examine, report
+
+    raise typer.Exit(report(examine(url, config)))
+
+
+@app.command()
+def demo() -> None:
+    """Live captions of a recording of two people, from a daemon of its own. Takes half a minute."""
+    from daemon.demo import run
+
+    _run(run())
+
+
+def _run(coroutine: Coroutine[Any, Any, object]) -> None:
+    import asyncio
+
+    asyncio.run(coroutine)

@@ -1,0 +1,238 @@
+"""What this machine can do, what is missing, and the command that fixes it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from clients.address import Address
+from clients.inquiry import is_there
+from clients.microphone import list_microphones
+from daemon.config import Config
+from daemon.port import bind_error
+from npu.backends.onnx import provider_of
+from npu.embedded import DECODER, ENCODER, SILERO, TOKENIZER, default_cache_dir, extracted, shipped
+from streaming.errors import AmanuensisError, CaptureError, ModelError, Unreachable
+
+PACKAGES = ("av", "fastapi", "moonshine-voice", "numpy", "onnxruntime", "soxr", "uvicorn", "websockets")
+# Instructions that int8 models gain from, best first, and what they are called in /proc/cpuinfo
+CPU_FEATURES = ("amx_int8", "avx512_vnni", "avx_vnni", "avx2", "asimddp", "i8mm")
+ACCELERATORS = ("cuda", "openvino", "directml", "vitisai")
+LEAST_DISK_MB = 200  # the models' graphs, and a year of text
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    name: str
+    ok: bool
+    says: str
+    remedy: str = ""  # the command or the step that fixes it
+    needed: bool = True  # without it the daemon cannot run
+
+
+def examine(url: str, config_path: Path | None = None) -> Iterator[Finding]:
+    """Looks at one thing after the other; never raises."""
+    yield _python()
+    yield _packages()
+    yield _processor()
+    config, finding = _config(config_path)
+    yield finding
+    cache = Path(config.model.cache_dir).expanduser() if config.model.cache_dir else None
+    yield from _cache(cache)
+    yield _runtime()
+    yield _model()
+    yield _judge(cache)
+    yield _microphones()
+    yield _journal(config.journal.resolved())
+    yield _disk(config.journal.resolved())
+    yield _address(url, config)
+
+
+def report(findings: Iterator[Finding], console: Console | None = None) -> int:
+    """Prints a table -> exit status: 0 if the daemon can run."""
+    console = console or Console(highlight=False)
+    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    able = True
+    for finding in findings:
+        mark = "[green]ok[/]" if finding.ok else "[red]missing[/]" if finding.needed else "[yellow]missing[/]"
+        table.add_row(mark, finding.name, finding.says)
+        if finding.remedy and not finding.ok:
+            table.add_row("", "", f"[bold]{finding.remedy}[/]")
+        able = able and (finding.ok or not finding.needed)
+    console.print(table)
+    console.print(
+        "\nThe daemon can run." if able else "\nThe daemon cannot run yet; see what is missing above."
+    )
+    return 0 if able else 1
+
+
+def _python() -> Finding:
+    version = platform.python_version()
+    return Finding(
+        "Python",
+        sys.version_info >= (3, 11),
+        f"{version} on {platform.system()} {platform.machine()}",
+        "Install Python 3.11 or later: sudo apt install python3 python3-venv",
+    )
+
+
+def _packages() -> Finding:
+    found, missing = [], []
+    for package in PACKAGES:
+        try:
+            found.append(f"{package} {metadata.version(package)}")
+        except metadata.PackageNotFoundError:
+            missing.append(package)
+    says = f"not installed: {', '.join(missing)}" if missing else ", ".join(found)
+    return Finding("Packages", not missing, says, f"pip install {' '.join(missing)}")
+
+
+def _processor() -> Finding:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    features = [feature for feature in CPU_FEATURES if feature in _cpu_flags()]
+    says = f"{cores} core{'s' if cores > 1 else ''}"
+    if features:
+        return Finding("Processor", True, f"{says}, {', '.join(features)}", needed=False)
+    return Finding("Processor", True, f"{says}; none of the instructions that speed int8 up", needed=False)
+
+
+def _cpu_flags() -> set[str]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        return set()
+    return {flag for line in lines if line.startswith(("flags", "Features")) for flag in line.split()}
+
+
+def _config(path: Path | None) -> tuple[Config, Finding]:
+    try:
+        return Config.load(path), Finding("Configuration", True, str(path) if path else "as it should be")
+    except AmanuensisError as error:
+        return Config(), Finding("Configuration", False, str(error), "Correct it, or leave it out.")
+
+
+def _cache(cache: Path | None) -> Iterator[Finding]:
+    warnings: list[str] = []
+    folder = cache or default_cache_dir(warnings.append)
+    trouble = warnings[0] if warnings else _cannot_write(folder)
+    says = trouble or str(folder)
+    yield Finding("Model cache", not trouble, says, f"mkdir -p {folder}; chmod u+w {folder}", needed=False)
+
+
+def _runtime() -> Finding:
+    devices = ["cpu", *filter(_runs_on, ACCELERATORS)]
+    return Finding("ONNX Runtime", True, f"{metadata.version('onnxruntime')}, runs on {', '.join(devices)}")
+
+
+def _runs_on(device: str) -> bool:
+    try:
+        provider_of(device)
+    except ModelError:
+        return False
+    return True
+
+
+def _model() -> Finding:
+    try:
+        for file in (ENCODER, DECODER, TOKENIZER):
+            shipped(file)
+    except ModelError as error:
+        return Finding("Moonshine tiny", False, str(error), "pip install moonshine-voice==0.0.73")
+    return Finding("Moonshine tiny", True, "verified by its hashes")
+
+
+def _judge(cache: Path | None) -> Finding:
+    try:
+        if cache is None:
+            with tempfile.TemporaryDirectory() as folder:
+                extracted(SILERO, Path(folder))
+        else:
+            extracted(SILERO, cache)
+    except ModelError as error:
+        return Finding(
+            "Silero VAD",
+            False,
+            f"{error}. Speech detection runs without it, so more noise becomes text.",
+            "pip install moonshine-voice==0.0.73",
+            needed=False,
+        )
+    return Finding("Silero VAD", True, "verified by its hash")
+
+
+def _microphones() -> Finding:
+    try:
+        microphones = list_microphones()
+    except CaptureError as error:
+        return Finding("Microphones", False, str(error), "sudo apt install libportaudio2", needed=False)
+    if not microphones:
+        return Finding(
+            "Microphones", False, "PortAudio is there, a microphone is not.", "Plug one in.", needed=False
+        )
+    return Finding("Microphones", True, ", ".join(microphone.name for microphone in microphones))
+
+
+def _journal(path: Path) -> Finding:
+    trouble = _cannot_write(path.parent)
+    if trouble:
+        return Finding(
+            "Journal", False, trouble, f"sudo install -d -o {os.environ.get('USER', '$USER')} {path.parent}"
+        )
+    return Finding("Journal", True, str(path))
+
+
+def _cannot_write(folder: Path) -> str | None:
+    """Why nothing can be written there (the folder is made if it is not there); None if it can."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return None
+    except OSError as error:
+        return f"{folder} cannot be written: {(error.strerror or str(error)).lower()}."
+
+
+def _disk(path: Path) -> Finding:
+    there = next(folder for folder in (path.parent, *path.parents) if folder.exists())
+    free = shutil.disk_usage(there).free // 1_000_000  # MB
+    size = f"{free / 1000:.1f} GB" if free >= 1000 else f"{free} MB"
+    return Finding(
+        "Free disk",
+        free >= LEAST_DISK_MB,
+        f"{size} where the journal is",
+        f"Make room on the disk of {there}.",
+    )
+
+
+def _address(url: str, config: Config) -> Finding:
+    address = Address.parse(url)
+    try:
+        if is_there(address):
+            return Finding("Daemon", True, f"runs at {address.http}")
+    except Unreachable as error:
+        return Finding(
+            "Daemon", False, str(error), "Use another port: amanuensis serve --port 0", needed=False
+        )
+    host, port = config.server.host, config.server.port
+    trouble = bind_error(host, port) if port else None
+    if trouble:
+        return Finding(
+            "Daemon",
+            False,
+            f"{host}:{port} cannot be had: {trouble}",
+            "Use another port: amanuensis serve --port 0",
+        )
+    return Finding("Daemon", True, f"does not run; {host}:{port} is free for it: amanuensis serve")

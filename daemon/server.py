@@ -1,0 +1,133 @@
+"""The server: HTTP and WebSocket on one port, around a running service."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import AsyncIterator, Iterator
+
+import uvicorn
+
+from daemon import log, notify
+from daemon.config import Config
+from daemon.service import JudgeMaker, Service
+from npu.transcriber import Transcriber
+from streaming.errors import ConfigError
+
+logger = logging.getLogger("amanuensis.server")
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's, which leaves signals to us and says when it listens."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Our own order of shutdown begins before this server's."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's."""
+        await super().startup(sockets)
+        self.listening.set()
+
+
+def serve(config: Config) -> int:
+    """Runs the daemon until SIGTERM or SIGINT -> exit status. Its errors are AmanuensisErrors."""
+    log.configure(config.log.level)
+    with asyncio.Runner(loop_factory=_new_event_loop) as runner:
+        runner.run(_serve(config))
+    return 0
+
+
+def _new_event_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:  # it is not made for every system
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+async def _serve(config: Config) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with running(config) as url:
+        logger.info("listening on %s (captions at %s/web)", url, url)
+        notify.notify(f"READY=1\nSTATUS=Listening on {url}")
+        await stop.wait()
+        logger.info("shutting down")
+    logger.info("stopped")
+
+
+@contextlib.asynccontextmanager
+async def running(
+    config: Config, transcriber: Transcriber | None = None, judges: JudgeMaker | None = None
+) -> AsyncIterator[str]:
+    """A daemon within this process, for the length of a block -> its URL. `server.port` 0 takes a free port."""
+    async with Service.run(config, transcriber, judges) as service, listening(service) as url:
+        yield url
+
+
+@contextlib.asynccontextmanager
+async def listening(service: Service) -> AsyncIterator[str]:
+    """Serves a running service -> its URL. Leaving the block stops the service first, then the server."""
+    from daemon.web import create_app  # it knows the service, the service does not know it
+
+    section = service.config.server
+    listener = _bind(section.host, section.port)
+    address = listener.getsockname()
+    server = _Server(
+        uvicorn.Config(
+            create_app(service),
+            http="httptools",
+            ws="websockets-sansio",
+            ws_max_size=section.max_frame_bytes,
+            ws_per_message_deflate=False,  # audio does not compress, and text is short
+            # Pings keep routers from forgetting us. No time-out: a producer that is throttled answers late, and
+            # one that is dead is found by idle_timeout_s.
+            ws_ping_interval=20.0,
+            ws_ping_timeout=None,
+            access_log=False,
+            log_config=None,
+            lifespan="off",
+            timeout_graceful_shutdown=2,
+            server_header=False,
+        )
+    )
+    failure: Exception | None = None
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(server.serve([listener]), name="server")
+        await server.listening.wait()
+        host = f"[{address[0]}]" if ":" in address[0] else address[0]
+        try:
+            yield f"http://{host}:{address[1]}"
+        except Exception as error:  # the block's own, which a TaskGroup would wrap into a group
+            failure = error
+        finally:
+            await service.stop()  # producers and viewers are told before their connections are cut
+            server.should_exit = True
+    if failure is not None:
+        raise failure
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise ConfigError(
+            f"Cannot listen on {host}:{port} ({error.strerror}); choose another with --host and --port, "
+            "or stop what has it."
+        ) from error
+    return listener

@@ -1,0 +1,386 @@
+"""The service: everything that lives as long as the daemon, how it starts, and the order in which it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+import logging
+import os
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from importlib import metadata
+
+from daemon import notify
+from daemon.auth import Gatekeeper
+from daemon.calibration import calibrate
+from daemon.capture import run_captures
+from daemon.config import Config
+from daemon.driver import SessionDriver
+from daemon.hub import Hub
+from daemon.journal import Journal, SessionRecord
+from daemon.metrics import Metrics
+from daemon.orphans import Orphans
+from daemon.raw_socket import RawSockets
+from daemon.scheduler import Scheduler
+from npu.loading import load_judge, load_transcriber
+from npu.transcriber import Transcriber
+from streaming.errors import (
+    BadMessage,
+    ModelError,
+    Restarting,
+    TimedOut,
+    UnknownSession,
+)
+from streaming.events import Final, Limits
+from streaming.protocol import Start
+from streaming.session import ResumePoint, Session, SessionOptions
+from streaming.vad import FrameJudge, SpeechDetector
+
+logger = logging.getLogger("amanuensis.service")
+
+TICK_S = 0.5
+JudgeMaker = Callable[[], FrameJudge]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A session that a producer may have."""
+
+    record: SessionRecord
+    driver: SessionDriver | None  # None where the session is over, and only its events are left
+    token: str  # to resume it with
+
+
+class Service:
+    """One daemon. Use `Service.run`."""
+
+    def __init__(
+        self,
+        config: Config,
+        journal: Journal,
+        transcriber: Transcriber,
+        judges: JudgeMaker | None,
+        scheduler: Scheduler,
+        notes: list[str],
+    ) -> None:
+        self.config = config
+        self.journal = journal
+        self.transcriber = transcriber
+        self.scheduler = scheduler
+        self.notes = notes  # what a person who looks after this daemon should know
+        self.metrics = Metrics()
+        self.hub = Hub(journal, config.viewers.queue_size)
+        self.gatekeeper = Gatekeeper(config.auth.tokens, config.server.allowed_origins, config.server.host)
+        self.drivers: dict[str, SessionDriver] = {}
+        self.started = time.monotonic()
+        self.version = _version()
+        self.stopping = False
+        self._judges = judges
+        self._orphans = Orphans(journal, config.server.resume_window_s)
+        self._reviving = asyncio.Lock()  # a session is read back from the journal once, or closed, never both
+        self._sources = asyncio.Event()  # set when microphones and raw sockets must stop
+        self._stopped = asyncio.Event()
+        self._tasks: asyncio.TaskGroup  # set by run
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def run(
+        cls, config: Config, transcriber: Transcriber | None = None, judges: JudgeMaker | None = None
+    ) -> AsyncIterator[Service]:
+        """A running service for the length of a block; ModelError, JournalError or ConfigError when it cannot run.
+
+        With a `transcriber` given, no model is loaded, and `judges` stands for Silero (None: do without).
+        """
+        journal = await Journal.open(config.journal.resolved(), config.journal.durability)
+        failure: Exception | None = None
+        try:
+            service = await cls._prepare(config, journal, transcriber, judges)
+            async with asyncio.TaskGroup() as tasks:
+                service._tasks = tasks
+                await service._start()
+                try:
+                    yield service
+                except Exception as error:  # the block's own, which a TaskGroup would wrap into a group
+                    failure = error
+                finally:
+                    await service.stop()
+        finally:
+            await journal.close()
+        if failure is not None:
+            raise failure
+
+    @classmethod
+    async def _prepare(
+        cls, config: Config, journal: Journal, transcriber: Transcriber | None, judges: JudgeMaker | None
+    ) -> Service:
+        notes: list[str] = []
+        if transcriber is None:
+            cache = config.model.cache_path
+            transcriber = await asyncio.to_thread(
+                load_transcriber, config.model.name, config.model.device, cache, logger.info
+            )
+            if config.speech.silero:
+                try:
+                    judges = await asyncio.to_thread(load_judge, cache)
+                except ModelError as error:
+                    notes.append(f"Speech detection runs without Silero, so more noise becomes text: {error}")
+                    logger.warning(notes[-1])
+        engine = config.engine
+        workers = engine.workers or _cores()
+        capacity, window_s = engine.capacity, 0.0
+        if not capacity:
+            measured = await asyncio.to_thread(calibrate, transcriber, workers, engine.max_step_s)
+            capacity, window_s = measured.capacity, measured.window_s
+        scheduler = Scheduler(transcriber, workers, capacity, engine.step_s, engine.max_step_s)
+        scheduler.window_s = window_s
+        logger.info(
+            "model %s on %s, %d workers, %d sessions at once",
+            transcriber.name,
+            transcriber.device,
+            workers,
+            capacity,
+        )
+        return cls(config, journal, transcriber, judges, scheduler, notes)
+
+    async def _start(self) -> None:
+        await self._orphans.find(keep={capture.session for capture in self.config.capture})
+        self._tasks.create_task(self._keep_time(), name="clock")
+        self._tasks.create_task(RawSockets(self).run(self._sources), name="raw sockets")
+        self._tasks.create_task(run_captures(self, self._sources), name="captures")
+
+    # sessions
+
+    @property
+    def limits(self) -> Limits:
+        """What a producer is told it may do."""
+        server = self.config.server
+        return Limits(
+            max_frame_bytes=server.max_frame_bytes,
+            max_backlog_s=server.max_backlog_s,
+            idle_timeout_s=server.idle_timeout_s,
+            resume_window_s=server.resume_window_s,
+            max_window_s=self.config.speech.max_window_s,
+        )
+
+    async def open_session(self, start: Start) -> Opened:
+        """A session for a producer. BadMessage, SessionBusy, Overloaded, Restarting or JournalError."""
+        self._check(start)
+        self.scheduler.admit()
+        token = secrets.token_urlsafe(24)
+        record = SessionRecord(
+            id=start.session or f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}",
+            title=start.title,
+            created=time.time(),
+            model=self.transcriber.name,
+            language=_language(start),
+            token_sha256=_digest(token),
+            sample_rate=start.audio.sample_rate,
+            options=start.model_copy(update={"token": None, "resume": None}).model_dump_json(
+                exclude_none=True
+            ),
+        )
+        await self.journal.create(record)
+        self.metrics.opened.inc()
+        logger.info("session %s opened (%s, %d Hz)", record.id, start.audio.encoding, start.audio.sample_rate)
+        return Opened(record, self._adopt(record, start, None), token)
+
+    async def resume_session(self, start: Start) -> Opened:
+        """The session a producer had, out of memory or the journal. UnknownSession where the token fits none."""
+        if self.stopping:
+            raise _restarting()
+        if start.resume is None:
+            raise BadMessage("resume: say which session with its token.")
+        record = await self._find(start.session, start.resume.token)
+        driver = await self.revive(record.id)
+        return Opened(record, driver, start.resume.token)
+
+    async def revive(self, session: str) -> SessionDriver | None:
+        """The driver of a session: the one there is, or one that goes on where the journal ends; None if it is over."""
+        async with self._reviving:
+            if (driver := self.drivers.get(session)) is not None:
+                return driver
+            record = await self.journal.session(session)
+            if record is None:
+                raise UnknownSession(f"No session is named {session!r}.")
+            if record.ended:
+                return None
+            self.scheduler.admit()
+            events = await self.journal.events(session)
+            utterance = max((event.utterance for event in events if isinstance(event, Final)), default=0)
+            point = ResumePoint(record.last_seq, utterance, record.decided_sample, record.ledger)
+            logger.info("session %s goes on from the journal at seq %d", session, record.last_seq)
+            return self._adopt(record, Start.model_validate_json(record.options), point)
+
+    def _adopt(self, record: SessionRecord, start: Start, point: ResumePoint | None) -> SessionDriver:
+        detector = SpeechDetector(self._judges() if self._judges else None, self.config.speech.vad())
+        options = SessionOptions(record.language, start.partials, start.words)
+        core = Session(detector, options, self.config.speech.session(), point)
+        driver = SessionDriver(
+            record,
+            core,
+            self.journal,
+            self.hub,
+            self.scheduler,
+            self.config.server.max_backlog_s,
+            self.metrics,
+        )
+        self._orphans.discard(record.id)
+        self.drivers[record.id] = driver
+        self.scheduler.add(driver)
+        self._tasks.create_task(self._drive(driver), name=f"session {record.id}")
+        return driver
+
+    async def _drive(self, driver: SessionDriver) -> None:
+        try:
+            await driver.run()
+        finally:
+            if self.drivers.get(driver.id) is driver:
+                del self.drivers[driver.id]
+            if not driver.core.finished or driver.failure is not None:
+                self._orphans.add(driver.id)
+            logger.info("session %s %s", driver.id, "failed" if driver.failure else "left")
+
+    async def _find(self, session: str | None, token: str) -> SessionRecord:
+        """The record that a resume token belongs to; how long it takes tells nothing of the token."""
+        digest = _digest(token)
+        if session is not None:
+            record = await self.journal.session(session)
+            candidates = [] if record is None else [record]
+        else:
+            candidates = await self.journal.sessions()
+        for record in candidates:
+            if hmac.compare_digest(record.token_sha256, digest):
+                return record
+        raise UnknownSession("No session fits this resume token; begin a new one without `resume`.")
+
+    def _check(self, start: Start) -> None:
+        if self.stopping:
+            raise _restarting()
+        name = self.transcriber.name
+        if start.model not in (None, name):
+            raise BadMessage(f"model: this daemon runs {name}; leave `model` out or name that one.")
+        if start.task != "transcribe":
+            raise BadMessage(f"task: {name} transcribes only; leave `task` out.")
+        if _language(start) != "en" and name.startswith("moonshine"):
+            raise BadMessage(f"language: {name} understands English only (en).")
+
+    # time
+
+    async def _keep_time(self) -> None:
+        """The one clock of the service: everything that happens because time has passed, happens here."""
+        watchdog, fed = notify.watchdog_period(), 0.0
+        while not self._stopped.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK_S):
+                    await self._stopped.wait()
+            now = time.monotonic()
+            self.scheduler.tick()
+            for driver in tuple(self.drivers.values()):
+                self._look_after(driver, now)
+            self._measure()
+            if watchdog is not None and now - fed >= watchdog:
+                notify.notify("WATCHDOG=1")
+                fed = now
+            if not self.stopping:
+                await self._close_orphans()
+
+    def _look_after(self, driver: SessionDriver, now: float) -> None:
+        server = self.config.server
+        driver.tick(self.config.engine.step_s)
+        if driver.finishing:
+            return
+        if driver.detached_at is not None and now - driver.detached_at > server.resume_window_s:
+            logger.info("session %s: its producer did not come back, it is finished", driver.id)
+            driver.finish()
+        elif (
+            driver.attached
+            and not driver.patient
+            and not driver.full
+            and now - driver.heard_at > server.idle_timeout_s
+        ):
+            driver.dismiss(
+                TimedOut(f"No audio for {server.idle_timeout_s:g} s; resume the session when there is some.")
+            )
+
+    def _measure(self) -> None:
+        load, metrics = self.scheduler.load, self.metrics
+        metrics.sessions.set(load.sessions)
+        metrics.capacity.set(load.capacity)
+        metrics.queue.set(load.waiting)
+        metrics.lag.set(load.lag_s)
+        metrics.utilisation.set(load.utilisation)
+        metrics.viewers.set(self.hub.viewers)
+        metrics.backlog.set(sum(driver.backlog_s for driver in self.drivers.values()))
+
+    async def _close_orphans(self) -> None:
+        for session in self._orphans.due():
+            async with self._reviving:
+                if session not in self.drivers:
+                    await self._orphans.close(session)
+
+    # the end
+
+    async def stop(self) -> None:
+        """Stops in order; calling it again waits for the same end. Durable events are safe at every point of it."""
+        if self.stopping:
+            await self._stopped.wait()
+            return
+        # 1. Nobody new: `start` is answered with Restarting from here on, and /ready says no.
+        self.stopping = True
+        notify.notify("STOPPING=1")
+        # 2. Microphones and raw sockets stop; their sessions stay open in the journal.
+        self._sources.set()
+        # 3. Every producer is told to come back later; what they have sent so far is still decided.
+        for driver in tuple(self.drivers.values()):
+            driver.dismiss(_restarting())
+        # 4. Speech in progress gets a bounded time to become text.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.config.server.shutdown_s):
+                await self.scheduler.quiet()
+        # 5. What was decided goes to the journal, and from there to the viewers.
+        for driver in tuple(self.drivers.values()):
+            await driver.flush()
+            driver.close()
+        # 6. Viewers are told after the last event there is for them.
+        self.hub.close()
+        # 7. The workers end, after the windows they have.
+        await self.scheduler.close()
+        # 8. The tasks end, and then `run` closes the journal.
+        self._stopped.set()
+
+    def forget(self, session: str) -> None:
+        """A session was deleted: its producer and viewers go, nothing of it is written any more."""
+        if (driver := self.drivers.get(session)) is not None:
+            driver.dismiss(UnknownSession("This session was deleted."))
+            driver.close()
+        self.hub.end(session)
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _language(start: Start) -> str:
+    """The bare language of a tag: en for en-GB."""
+    return (start.language or "en").replace("_", "-").split("-")[0].lower()
+
+
+def _version() -> str:
+    """Of the installed distribution; run from a checkout there is none."""
+    try:
+        return metadata.version("amanuensis")
+    except metadata.PackageNotFoundError:
+        return "0+source"
+
+
+def _restarting() -> Restarting:
+    return Restarting("The daemon is shutting down; resume in a few seconds.")
+
+
+def _cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,241 @@
+"""`/v1/sessions`: what there is, its transcripts, its edits, its end. And the tickets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import Field, ValidationError
+
+from daemon.auth import bearer
+from daemon.journal import SessionRecord
+from streaming.errors import BadMessage, SessionBusy, StateError, TooLarge, UnknownSession
+from streaming.events import Ledger, Record, Revise, Utterance
+from streaming.protocol import explain
+from streaming.transcript import apply, to_json, to_md, to_srt, to_txt, to_vtt
+from streaming.window import SAMPLE_RATE
+
+if TYPE_CHECKING:
+    from daemon.service import Service
+
+MAX_BODY_BYTES = 1 << 20
+EDIT_ATTEMPTS = 5
+
+Export = Callable[[str | None, Sequence[Utterance], bool], str]
+EXPORTS: dict[str, tuple[str, Export]] = {
+    "json": ("application/json", to_json),
+    "srt": ("application/x-subrip; charset=utf-8", to_srt),
+    "vtt": ("text/vtt; charset=utf-8", to_vtt),
+    "txt": ("text/plain; charset=utf-8", to_txt),
+    "md": ("text/markdown; charset=utf-8", to_md),
+}
+
+T = TypeVar("T", bound=Record)
+
+
+class SessionSummary(Record):
+    """A session in a list."""
+
+    session: str
+    title: str | None
+    created: float  # unix seconds
+    model: str
+    language: str
+    live: bool  # not yet over: a producer sends, or may come back
+    seq: int  # last durable event
+    decided_s: float  # seconds of audio that are final, silent, suppressed or a gap
+    lag_s: float | None  # undecided speech, of sessions in this daemon's hands
+    viewers: int
+    ledger: Ledger
+
+
+class SessionList(Record):
+    """Sessions, newest first."""
+
+    sessions: tuple[SessionSummary, ...]
+
+
+class SessionDetail(SessionSummary):
+    """A session with all that is final in it."""
+
+    utterances: tuple[Utterance, ...]
+
+
+class Edit(Record):
+    """A person's text for an utterance."""
+
+    utterance: int
+    text: str = Field(max_length=10_000)
+
+
+class SessionChange(Record):
+    """What can be changed of a session. Left out: stays."""
+
+    title: str | None = Field(default=None, max_length=200)
+    utterances: tuple[Edit, ...] = Field(default=(), max_length=1_000)
+
+
+class TicketIssued(Record):
+    """A ticket for one connection: `?ticket=`."""
+
+    ticket: str
+    expires_in_s: float
+
+
+def create_router(service: Service) -> APIRouter:
+    """The paths; whoever mounts them sees to it that only those admitted arrive."""
+    router = APIRouter(tags=["sessions"])
+    editing = asyncio.Lock()  # revisions are numbered from what the journal holds
+
+    @router.get("/v1/sessions", summary="Sessions, newest first")
+    async def sessions(limit: Annotated[int, Query(ge=1, le=1_000)] = 200) -> SessionList:
+        records = await service.journal.sessions(limit)
+        return SessionList(sessions=tuple(SessionSummary(**_summary(service, record)) for record in records))
+
+    @router.get("/v1/sessions/{session}", summary="One session and its text so far")
+    async def session(session: str) -> SessionDetail:
+        return await _detail(service, session)
+
+    @router.patch(
+        "/v1/sessions/{session}",
+        summary="Change the title, or the text of utterances",
+        openapi_extra={
+            "requestBody": {
+                "required": True,
+                "content": {"application/json": {"schema": SessionChange.model_json_schema()}},
+            }
+        },
+    )
+    async def change(session: str, request: Request) -> SessionDetail:
+        wanted = await read_json(request, SessionChange)
+        record = await _existing(service, session)
+        async with editing:
+            await _edit(service, record, wanted.utterances)
+        if "title" in wanted.model_fields_set:
+            await service.journal.set_title(session, wanted.title)
+        return await _detail(service, session)
+
+    @router.delete(
+        "/v1/sessions/{session}", status_code=204, summary="Forget a session and its text, live or over"
+    )
+    async def delete(session: str) -> Response:
+        await _existing(service, session)
+        if session in service.drivers:
+            raise SessionBusy(
+                f"Session {session!r} is live. Send `stop` on its stream first, then delete it."
+            )
+        await service.journal.delete(session)
+        service.hub.end(session)
+        return Response(status_code=204)
+
+    @router.get(
+        "/v1/sessions/{session}/transcript.{kind}",
+        summary="The text so far as json, srt, vtt, txt or md",
+        response_class=Response,
+        responses={200: {"content": {kind.partition(";")[0]: {} for kind, _ in EXPORTS.values()}}},
+    )
+    async def transcript(session: str, kind: str) -> Response:
+        if kind not in EXPORTS:
+            raise UnknownSession(f"There is no transcript.{kind}; take one of {', '.join(EXPORTS)}.")
+        record = await _existing(service, session)
+        utterances = apply(await service.journal.events(session))
+        media_type, export = EXPORTS[kind]
+        return Response(
+            await asyncio.to_thread(export, record.title, utterances, not record.ended),
+            media_type=media_type,
+            headers={"content-disposition": f'inline; filename="{record.id}.{kind}"'},
+        )
+
+    @router.post("/v1/tickets", summary="A ticket that admits once, for a minute", tags=["access"])
+    async def ticket(request: Request) -> TicketIssued:
+        if service.gatekeeper.wants_token:  # a ticket must not beget tickets
+            service.gatekeeper.admit(bearer(request.headers.get("authorization")), None, None)
+        issued = service.gatekeeper.issue_ticket()
+        return TicketIssued(ticket=issued.ticket, expires_in_s=issued.expires_in_s)
+
+    return router
+
+
+async def read_json(request: Request, kind: type[T]) -> T:
+    """The body as a message of that kind; TooLarge, or BadMessage naming the field that is wrong."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise TooLarge(
+                f"The request is larger than {MAX_BODY_BYTES} bytes; send fewer changes at a time."
+            )
+    try:
+        return kind.model_validate_json(bytes(body))
+    except ValidationError as error:
+        raise BadMessage(explain(error)) from error
+
+
+async def _existing(service: Service, session: str) -> SessionRecord:
+    record = await service.journal.session(session)
+    if record is None:
+        raise UnknownSession(f"No session is named {session!r}; GET /v1/sessions lists those there are.")
+    return record
+
+
+async def _detail(service: Service, session: str) -> SessionDetail:
+    record = await _existing(service, session)
+    utterances = tuple(apply(await service.journal.events(session)))
+    return SessionDetail(**_summary(service, record), utterances=utterances)
+
+
+def _summary(service: Service, record: SessionRecord) -> dict[str, Any]:
+    driver = service.drivers.get(record.id)
+    return {
+        "session": record.id,
+        "title": record.title,
+        "created": record.created,
+        "model": record.model,
+        "language": record.language,
+        "live": not record.ended,
+        "seq": record.last_seq,
+        "decided_s": round(record.decided_sample / SAMPLE_RATE, 3),
+        "lag_s": None if driver is None else round(driver.backlog_s, 3),
+        "viewers": service.hub.viewers_of(record.id),
+        "ledger": record.ledger,
+    }
+
+
+async def _edit(service: Service, record: SessionRecord, edits: Sequence[Edit]) -> None:
+    """Revises what is final: through the driver where the session is live, else in the journal."""
+    texts = {edit.utterance: edit.text for edit in edits}
+    for _ in range(EDIT_ATTEMPTS):  # a session may end, or come back to life, between reading and writing
+        known = {line.utterance: line for line in apply(await service.journal.events(record.id))}
+        if unknown := texts.keys() - known.keys():
+            raise BadMessage(f"utterances: {min(unknown)} is not final yet, or does not exist.")
+        changes = [
+            Revise(seq=0, utterance=utterance, rev=known[utterance].rev + 1, text=text)
+            for utterance, text in texts.items()
+            if known[utterance].text != text
+        ]
+        if not changes:
+            return
+        with contextlib.suppress(StateError):
+            if driver := service.drivers.get(record.id):
+                for change in changes:
+                    driver.revise(change.utterance, change.rev, change.text or "")
+                await driver.flush()
+            else:
+                await _revise_in_journal(service, record.id, changes)
+    raise SessionBusy(f"Session {record.id!r} changes faster than it can be edited; try again.")
+
+
+async def _revise_in_journal(service: Service, session: str, changes: Sequence[Revise]) -> None:
+    record = await _existing(service, session)
+    if session in service.drivers:
+        raise StateError(f"Session {session!r} was resumed.")
+    events = [
+        change.model_copy(update={"seq": seq}) for seq, change in enumerate(changes, record.last_seq + 1)
+    ]
+    await service.journal.append(session, events, record.decided_sample, record.ledger)
+    if service.hub.viewers_of(session):  # someone waits for the session to go on
+        for event in events:
+            service.hub.publish(session, event)

@@ -1,0 +1,213 @@
+"""ONNX Runtime: resident sessions, and the three verbs over a pair of graphs. Nothing else imports it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from onnxruntime import GraphOptimizationLevel, OrtValue
+
+from npu.architecture import Architecture
+from npu.model import Cache
+from streaming.errors import ModelError
+from streaming.window import SAMPLE_RATE
+
+Array = NDArray[np.float32]
+
+_ERRORS_ONLY = 3
+_CPU = "CPUExecutionProvider"
+# short names of execution providers, and the package whose ONNX Runtime has them
+_PROVIDERS = {
+    "cuda": ("CUDAExecutionProvider", "onnxruntime-gpu"),
+    "openvino": ("OpenVINOExecutionProvider", "onnxruntime-openvino"),
+    "directml": ("DmlExecutionProvider", "onnxruntime-directml"),
+    "vitisai": ("VitisAIExecutionProvider", "onnxruntime-vitisai"),
+}
+
+
+def provider_of(device: str) -> str:
+    """The execution provider for `auto`, `cpu` or another short name; ModelError names the package that is missing."""
+    if device in ("auto", "cpu"):
+        return _CPU
+    if device not in _PROVIDERS:
+        raise ModelError(f"no device is called {device!r}; choose auto, cpu, {', '.join(_PROVIDERS)}")
+    provider, package = _PROVIDERS[device]
+    if provider not in onnxruntime.get_available_providers():
+        raise ModelError(f"this ONNX Runtime cannot run on {device}; install it: pip install {package}")
+    return provider
+
+
+def load_session(model: bytes | Path, device: str = "auto") -> onnxruntime.InferenceSession:
+    """A resident session with one thread: sessions of audio run side by side, not one on many threads."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _ERRORS_ONLY
+    providers = list(dict.fromkeys((provider_of(device), _CPU)))
+    try:
+        source = model if isinstance(model, bytes) else str(model)
+        return onnxruntime.InferenceSession(source, options, providers=providers)
+    except Exception as error:  # the runtime's exceptions share no narrower base
+        what = "a model held in memory" if isinstance(model, bytes) else str(model)
+        raise ModelError(f"ONNX Runtime cannot load {what} on {device}: {_first_line(error)}") from error
+
+
+def convert_to_onnx(source: Path, target: Path) -> None:
+    """Writes a model of ONNX Runtime's own format as plain ONNX, unoptimised."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.optimized_model_filepath = str(target)
+    options.log_severity_level = _ERRORS_ONLY
+    options.add_session_config_entry("session.save_model_format", "ONNX")
+    try:
+        onnxruntime.InferenceSession(str(source), options, providers=[_CPU])
+    except Exception as error:  # the runtime's exceptions share no narrower base
+        raise ModelError(f"ONNX Runtime cannot read {source}: {_first_line(error)}") from error
+
+
+class Runner:
+    """A resident model with arrays in and arrays out. Safe to call from several threads."""
+
+    def __init__(self, model: bytes | Path, device: str = "auto") -> None:
+        self._session = load_session(model, device)
+        self.inputs = tuple(each.name for each in self._session.get_inputs())
+        self.outputs = tuple(each.name for each in self._session.get_outputs())
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """All outputs, in the model's order."""
+        return list(self._session.run(None, dict(inputs)))
+
+
+class OnnxEncoded:
+    """Keys and values of every decoder layer's cross-attention."""
+
+    def __init__(self, backend: OnnxBackend, cross: Mapping[str, OrtValue], capacity: int) -> None:
+        self._backend = backend
+        self._cross = cross
+        self._capacity = capacity  # tokens its decodings will hardly exceed
+
+    @property
+    def frames(self) -> int:
+        """Encoder states."""
+        return int(self._cross["ck0"].shape()[2])
+
+    def start(self) -> OnnxCache:
+        """An empty cache over this window."""
+        return OnnxCache(self._backend, self._cross, self.frames, self._capacity)
+
+
+class OnnxCache:
+    """Keys and values of one decoding, appended in place. For one thread at a time."""
+
+    def __init__(
+        self, backend: OnnxBackend, cross: Mapping[str, OrtValue], frames: int, capacity: int
+    ) -> None:
+        self._architecture = backend.architecture
+        self._session = backend.decoder
+        self._frames = frames
+        self._length = 0
+        self._binding = self._session.io_binding()
+        for name, value in cross.items():
+            self._binding.bind_ortvalue_input(name, value)
+        self._stored = np.zeros((2 * self._architecture.layers, 1, 0, 0, 0), np.float32)
+        self._reserve(capacity)
+        self._results = ("logits", *(f"a{i}" for i in self._architecture.aligned_layers))
+        self._attended: list[
+            tuple[int, list[OrtValue]]
+        ] = []  # of each call: first position, a value for each layer
+
+    @property
+    def length(self) -> int:
+        """How many tokens it holds."""
+        return self._length
+
+    def truncate(self, n: int) -> None:
+        """Forgets all but the first n tokens; what lies behind them is overwritten by the next call."""
+        self._length = min(n, self._length)
+
+    def extend(self, tokens: Sequence[int]) -> Array:
+        """tokens [k] on top -> logits [k, vocabulary]."""
+        after = self._length + len(tokens)
+        if after >= self._capacity:
+            self._reserve(max(after, 2 * self._capacity))
+        self._bind("tokens", np.array([tokens], np.int64))
+        self._bind("past", np.array([after], np.int32))
+        self._bind("total", np.array([after + 1], np.int32))  # with the dummy behind the last token
+        for name in self._results:
+            self._binding.bind_output(name, "cpu")
+        self._session.run_with_iobinding(self._binding)
+        logits, *attended = self._binding.get_outputs()[-len(self._results) :]  # they were bound last
+        self._attended = [(start, layers) for start, layers in self._attended if start < self._length]
+        self._attended.append((self._length, attended))
+        self._length = after
+        return np.asarray(logits.numpy()[0], np.float32)
+
+    def attention(self) -> Array:
+        """[length, frames]: the mean over the heads of the aligned layers."""
+        found = np.zeros((self._length, self._frames), np.float32)
+        for start, layers in self._attended:
+            rows = np.mean([layer.numpy()[0].mean(axis=0) for layer in layers], axis=0)  # [k, frames]
+            stop = min(start + len(rows), self._length)
+            found[start:stop] = rows[: stop - start]
+        return found
+
+    def _bind(self, name: str, value: NDArray[Any]) -> None:
+        self._binding.bind_ortvalue_input(name, OrtValue.ortvalue_from_numpy(value))
+
+    def _reserve(self, tokens: int) -> None:
+        """Makes room for so many tokens and the dummy behind them, keeping what is cached."""
+        size = self._architecture
+        if self._length >= size.most_tokens:
+            raise ModelError(f"a decoding longer than {size.most_tokens} tokens; decode shorter windows")
+        self._capacity = min(tokens, size.most_tokens) + 1
+        before = self._stored
+        self._stored = np.zeros(
+            (2 * size.layers, 1, size.heads, self._capacity, size.stored_width), np.float32
+        )
+        if self._length:
+            self._stored[:, :, :, : self._length] = before[:, :, :, : self._length]
+        for i in range(size.layers):
+            for name, stored in ((f"k{i}", self._stored[2 * i]), (f"v{i}", self._stored[2 * i + 1])):
+                value = OrtValue.ortvalue_from_numpy(stored)
+                self._binding.bind_ortvalue_input(f"p{name}", value)
+                self._binding.bind_ortvalue_output(f"n{name}", value)
+
+
+class OnnxBackend:
+    """An encoder and a decoder graph, resident. Caches belong to decodings, so threads may share it."""
+
+    def __init__(
+        self, architecture: Architecture, encoder: bytes, decoder: bytes, device: str = "auto"
+    ) -> None:
+        self.architecture = architecture
+        self.name = architecture.name
+        self.device = f"{'cpu' if device == 'auto' else device} (onnxruntime {onnxruntime.__version__})"
+        self._encoder = load_session(encoder, device)
+        self.decoder = load_session(decoder, device)
+        self._cross = [f"c{part}{i}" for i in range(architecture.layers) for part in "kv"]
+
+    def encode(self, audio: Array) -> OnnxEncoded:
+        """audio [n] at 16 kHz -> the window, ready to be decoded; ModelError when it is too long."""
+        if len(audio) > self.architecture.most_samples:
+            longest = self.architecture.most_samples // SAMPLE_RATE
+            raise ModelError(
+                f"a window of {len(audio) / SAMPLE_RATE:.1f} s; {self.name} takes at most {longest} s"
+            )
+        prepared = OrtValue.ortvalue_from_numpy(self.architecture.prepare(audio))
+        values = self._encoder.run_with_ort_values(self._cross, {"audio": prepared})
+        capacity = self.architecture.token_limit(len(audio), SAMPLE_RATE) + 2
+        return OnnxEncoded(self, dict(zip(self._cross, values, strict=True)), capacity)
+
+    def extend(self, cache: Cache, tokens: tuple[int, ...]) -> Array:
+        """One pass for k tokens on top of the cache -> logits [k, vocabulary]."""
+        if not isinstance(cache, OnnxCache):
+            raise TypeError(f"a cache of {type(cache).__name__} given to {type(self).__name__}")
+        return cache.extend(tokens)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
