@@ -20,7 +20,8 @@ from clips import SAMPLE_RATE, Clip, evaluation_set, normalise, packaged, word_e
 from npu.loading import load_judge, load_transcriber
 from npu.transcriber import Transcriber
 from streaming.events import Event, Final
-from streaming.session import Session, SessionOptions
+from streaming.session import Session
+from streaming.settings import SessionOptions
 from streaming.vad import FrameJudge, SpeechDetector
 
 

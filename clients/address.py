@@ -31,7 +31,7 @@ class Address:
             raise ConfigError(f"“{url}” is not an address of a daemon. Write it like {DEFAULT_URL}")
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
         path = parts.path.removesuffix("/").removesuffix("/v1/stream").removesuffix("/web").rstrip("/")
-        return cls(_SECURE[parts.scheme], f"{host}:{port}{path}" if port else f"{host}{path}")
+        return cls(_SECURE[parts.scheme], f"{host}:{port}{path}" if port is not None else f"{host}{path}")
 
     @property
     def http(self) -> str:
@@ -47,6 +47,12 @@ class Address:
     def host(self) -> str:
         """Name or number of the machine, without brackets."""
         return urlsplit(self.http).hostname or ""
+
+    @property
+    def port(self) -> int:
+        """The port, also where it is the scheme's own."""
+        written = urlsplit(self.http).port
+        return written if written is not None else 443 if self.secure else 80
 
     @property
     def is_local(self) -> bool:

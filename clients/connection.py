@@ -14,6 +14,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
+from pydantic import ValidationError
+
 from clients.address import Address
 from clients.inbox import Inbox
 from clients.outbox import Outbox
@@ -21,6 +23,7 @@ from clients.retry import Retry
 from clients.wire import Dial, Wire, dial, refusal_of
 from streaming.errors import (
     AmanuensisError,
+    BadMessage,
     Overloaded,
     ProtocolError,
     Restarting,
@@ -30,7 +33,7 @@ from streaming.errors import (
     Unreachable,
 )
 from streaming.events import Error, Event, Final, Finalized, Gap, Marker, Revise, Started, Stopped
-from streaming.protocol import AudioFormat, FinalizeRequest, MarkerRequest, Resume, Start, Stop
+from streaming.protocol import AudioFormat, FinalizeRequest, MarkerRequest, Resume, Start, Stop, explain
 
 RING_S = 75.0  # audio kept for a resend; above the daemon's resume window
 ANSWER_TIMEOUT_S = 15.0  # from `start` to `started`
@@ -60,16 +63,20 @@ def connect(
     live: the audio cannot wait (a microphone). When the connection is away for longer than `ring_s` seconds
     the oldest audio becomes a gap; with live=False `send` waits instead (a recording), and nothing is lost.
     notice: told in a sentence when the connection is lost and when it is back.
+    BadMessage, ConfigError or AudioError at once when an argument cannot be meant.
     """
-    start = Start(
-        audio=audio,
-        session=session,
-        title=title,
-        language=language,
-        words=words,
-        partials=partials,
-        token=token,
-    )
+    try:
+        start = Start(
+            audio=audio,
+            session=session,
+            title=title,
+            language=language,
+            words=words,
+            partials=partials,
+            token=token,
+        )
+    except ValidationError as error:
+        raise BadMessage(explain(error)) from error
     return Stream(Address.parse(url), start, Outbox(audio, ring_s), live, retry or Retry(), notice, dial)
 
 

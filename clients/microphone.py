@@ -6,6 +6,7 @@ The daemon's capture (daemon/capture.py) opens its devices with `MicrophoneStrea
 from __future__ import annotations
 
 import asyncio
+import atexit
 import ctypes
 import threading
 from collections import deque
@@ -24,7 +25,10 @@ PORTAUDIO_MISSING = (
 QUEUE_S = (
     10.0  # blocks waiting for a slow reader; when it is full the oldest is dropped and counted in `lost`
 )
-STALL_S = 1.0  # a device that delivers nothing for so long is gone
+FIRST_S = 5.0  # a device that was opened and has delivered nothing for so long is broken
+STALL_S = 1.0  # a device that has delivered, and then nothing for so long, is gone
+
+CLOSE_S = 2.0  # closing a device takes some tens of milliseconds, or for ever
 
 _library_lock = threading.Lock()  # PortAudio may not be initialised from two threads at once
 _open_streams = 0  # guarded by _library_lock; re-initialising PortAudio would kill them
@@ -64,7 +68,7 @@ def list_microphones() -> list[Microphone]:
 
 
 def rescan() -> bool:
-    """Looks for devices plugged in since the start; False, and nothing done, while a microphone is open.
+    """Looks for devices plugged in since the start; False, and nothing done, while one is open or left behind.
 
     PortAudio takes its list when it is initialised, and initialising it again closes every open stream.
     """
@@ -117,6 +121,7 @@ class MicrophoneStream:
         self._blocks: deque[NDArray[np.float32]] = deque()
         self._capacity = max(2, round(QUEUE_S / block_s))  # blocks
         self._ended = False
+        self._delivering = False  # at least one block was read
         self._stream: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._filled = asyncio.Event()
@@ -155,20 +160,31 @@ class MicrophoneStream:
             if self._blocks or self._ended:  # came in between the look and the clearing
                 continue
             try:
-                await asyncio.wait_for(self._filled.wait(), STALL_S)
+                await asyncio.wait_for(self._filled.wait(), STALL_S if self._delivering else FIRST_S)
             except TimeoutError as error:
                 raise CaptureError(self._gone()) from error
+        self._delivering = True
         return self._blocks.popleft()
 
     def close(self) -> None:
-        """Closes the device; blocks already read can still be taken."""
+        """Closes the device within CLOSE_S; blocks already read can still be taken.
+
+        PortAudio may wait for ever for a device that was pulled out. It is then left behind, open.
+        """
         global _open_streams
         stream, self._stream = self._stream, None
         if stream is None:
             return
         with _library_lock:
-            _open_streams -= 1
-            stream.close(ignore_errors=True)
+            closing = threading.Thread(
+                target=stream.close, args=(True,), daemon=True, name="close microphone"
+            )
+            closing.start()
+            closing.join(CLOSE_S)
+            if closing.is_alive():
+                _leave_behind()
+            else:
+                _open_streams -= 1
         self._wake()
 
     def _open(self) -> None:
@@ -244,6 +260,13 @@ def _sounddevice() -> ModuleType:
             raise CaptureError(f"PortAudio cannot be started: {error}.") from error
     module: ModuleType = sounddevice
     return module
+
+
+def _leave_behind() -> None:
+    """Closing hangs: at the end of the process PortAudio must not be asked to do it once more."""
+    import sounddevice
+
+    atexit.unregister(sounddevice._exit_handler)
 
 
 _AlsaErrorHandler = ctypes.CFUNCTYPE(

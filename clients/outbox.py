@@ -63,7 +63,7 @@ class Outbox:
         self._cursor = 0  # position of the first unsent stretch
         self._end = 0
         self._decided = 0  # as far as the daemon has said so
-        self._next_receipt = 0
+        self._next_receipt = round(RECEIPT_S * audio.sample_rate)
         self._requests: deque[_Waiting] = deque()
 
     @property

@@ -40,7 +40,7 @@ class Gatekeeper:
         """host: the address the daemon listens on. clock: monotonic seconds."""
         self._digests = [_digest(token) for token in tokens if token]
         self._origins = {_origin(origin) for origin in allowed_origins}
-        self._names = {name for origin in allowed_origins if (name := _hostname(urlsplit(origin).netloc))}
+        self._names = {name for origin in allowed_origins if (name := _hostname(origin.rpartition("://")[2]))}
         self._names |= _own_names(host)
         self._strict_host = _is_loopback(host) or not self._digests
         self._loopback_only = _is_loopback(host)
@@ -89,15 +89,13 @@ class Gatekeeper:
         """Refuses pages of other sites; `host` is the request's Host header. No origin: not a page's script."""
         if origin is None or _origin(origin) in self._origins:
             return
-        parts = urlsplit(origin)
-        if (
-            parts.hostname
-            and host is not None
-            and _authority(parts.scheme, parts.netloc) == _authority(parts.scheme, host)
-        ):
-            return
-        if parts.hostname and not self._digests and _is_loopback(parts.hostname):
-            return
+        scheme, _, authority = origin.lower().partition("://")
+        place = _place(scheme, authority)
+        if place is not None:
+            if host is not None and place == _place(scheme, host):
+                return
+            if not self._digests and _is_loopback(place[0]):
+                return
         raise ForbiddenOrigin(
             f"Pages from {origin} may not use this daemon. Add {origin!r} to server.allowed_origins in "
             "config.toml if they should."
@@ -148,12 +146,14 @@ def _hostname(authority: str) -> str:
         return ""
 
 
-def _authority(scheme: str, authority: str) -> tuple[str, int | None]:
+def _place(scheme: str, authority: str) -> tuple[str, int | None] | None:
+    """(name, port) of `host[:port]`; None where it is no such thing."""
     try:
         port = urlsplit(f"//{authority}").port
     except ValueError:
-        return "", None
-    return _hostname(authority), port or _DEFAULT_PORTS.get(scheme)
+        return None
+    name = _hostname(authority)
+    return (name, port or _DEFAULT_PORTS.get(scheme)) if name else None
 
 
 def _is_address(name: str) -> bool:

@@ -63,7 +63,7 @@ class Microphone:
 
     def dismiss(self, error: ProtocolError | None) -> None:
         """The session is over, or failed."""
-        if error is not None:
+        if error is not None and not self._service.stopping:
             logger.warning("microphone %r: %s", self._section.device or "default", error)
         self._dismissed.set()
 

@@ -18,10 +18,11 @@ from streaming.endpoint import EndpointSettings
 from streaming.errors import ConfigError
 from streaming.pauses import CutSettings
 from streaming.protocol import SESSION_NAME, AudioFormat
-from streaming.session import SessionSettings
+from streaming.settings import SessionSettings
 from streaming.vad import VadSettings
 
 Positive = Annotated[float, Field(gt=0)]
+BACKLOG_MARGIN_S = 5.0
 RawEncoding = Literal["pcm_s16le", "pcm_f32le", "mulaw", "alaw"]
 
 
@@ -272,6 +273,17 @@ class Config(Section):
     capture: tuple[Capture, ...] = ()
     socket: tuple[RawSocket, ...] = ()
 
+    @model_validator(mode="after")
+    def _coherent(self) -> Self:
+        # An open utterance is undecided: a session that may hold no more than it would never be read again.
+        if self.server.max_backlog_s < self.speech.max_window_s + BACKLOG_MARGIN_S:
+            raise ValueError(
+                f"server.max_backlog_s must be at least {BACKLOG_MARGIN_S:g} s above speech.max_window_s"
+            )
+        if self.speech.off > self.speech.on:
+            raise ValueError("speech.off must not be above speech.on")
+        return self
+
     @classmethod
     def load(cls, path: Path | None = None, **overrides: Any) -> Config:
         """The file, or the user's own if there is one, with overrides on top; ConfigError names the key.
@@ -332,6 +344,8 @@ def _explain(error: ValidationError, path: Path) -> str:
     """The first thing wrong with a configuration, and what to do about it."""
     first = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"])
+    if not where:
+        return f"{path}: {first['msg'].removeprefix('Value error, ')}."
     if first["type"] != "extra_forbidden":
         return f"{path}: {where} = {first['input']!r}: {first['msg']}. Correct or remove the key."
     known = _known(first["loc"][:-1])

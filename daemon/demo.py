@@ -43,10 +43,10 @@ async def run() -> None:
             with Captions(console) as captions:
                 tally = await _play(recording, url, captions)
             busy = time.process_time() - busy
-    remarks.out(
+    remarks.print(
         f"\n{tally.finals} finals, latency p50 {tally.latency}, "
         f"{busy / tally.audio_s:.3f} CPU seconds per second of audio (daemon, client and terminal together).",
-        highlight=False,
+        soft_wrap=not remarks.is_terminal,
     )
 
 

@@ -14,15 +14,16 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from clients.address import Address
 from clients.inquiry import is_there
 from clients.microphone import list_microphones
 from daemon.config import Config
-from daemon.port import bind_error
+from daemon.port import bind_error, reachable
 from npu.backends.onnx import provider_of
 from npu.embedded import DECODER, ENCODER, SILERO, TOKENIZER, default_cache_dir, extracted, shipped
-from streaming.errors import AmanuensisError, CaptureError, ModelError, Unreachable
+from streaming.errors import AmanuensisError, CaptureError, ConfigError, ModelError, Unreachable
 
 PACKAGES = ("av", "fastapi", "moonshine-voice", "numpy", "onnxruntime", "soxr", "uvicorn", "websockets")
 # Instructions that int8 models gain from, best first, and what they are called in /proc/cpuinfo
@@ -70,9 +71,9 @@ def report(findings: Iterator[Finding], console: Console | None = None) -> int:
     able = True
     for finding in findings:
         mark = "[green]ok[/]" if finding.ok else "[red]missing[/]" if finding.needed else "[yellow]missing[/]"
-        table.add_row(mark, finding.name, finding.says)
+        table.add_row(mark, finding.name, Text(finding.says))
         if finding.remedy and not finding.ok:
-            table.add_row("", "", f"[bold]{finding.remedy}[/]")
+            table.add_row("", "", Text(finding.remedy, style="bold"))
         able = able and (finding.ok or not finding.needed)
     console.print(table)
     console.print(
@@ -218,21 +219,17 @@ def _disk(path: Path) -> Finding:
 
 
 def _address(url: str, config: Config) -> Finding:
-    address = Address.parse(url)
-    try:
-        if is_there(address):
-            return Finding("Daemon", True, f"runs at {address.http}")
-    except Unreachable as error:
-        return Finding(
-            "Daemon", False, str(error), "Use another port: amanuensis serve --port 0", needed=False
-        )
+    remedy = "Use another port: amanuensis serve --port 0"
     host, port = config.server.host, config.server.port
     trouble = bind_error(host, port) if port else None
+    try:
+        for address in (Address.parse(url), Address.parse(f"http://{reachable(host)}:{port}")):
+            if address.port and is_there(address):
+                return Finding("Daemon", True, f"runs at {address.http}")
+    except ConfigError as error:
+        return Finding("Daemon", False, str(error), "Correct --url.", needed=False)
+    except Unreachable as error:
+        return Finding("Daemon", False, str(error), remedy, needed=trouble is not None)
     if trouble:
-        return Finding(
-            "Daemon",
-            False,
-            f"{host}:{port} cannot be had: {trouble}",
-            "Use another port: amanuensis serve --port 0",
-        )
+        return Finding("Daemon", False, f"{host}:{port} cannot be had: {trouble}", remedy)
     return Finding("Daemon", True, f"does not run; {host}:{port} is free for it: amanuensis serve")

@@ -16,20 +16,28 @@ from daemon.carrier import Carrier
 from daemon.hub import Hub
 from daemon.journal import Journal, SessionRecord
 from daemon.metrics import Metrics
+from daemon.pace import Pace
 from daemon.scheduler import Deadline, Scheduler, urgency
 from daemon.worker import Result
 from streaming.audio import PcmDecoder, Samples
-from streaming.errors import AmanuensisError, ProtocolError, SessionBusy, SessionFailed, StateError
-from streaming.events import Error, Event, Final, Latency, Revise, Status, Stopped
+from streaming.errors import (
+    AmanuensisError,
+    BadMessage,
+    ProtocolError,
+    SessionBusy,
+    SessionFailed,
+    StateError,
+)
+from streaming.events import Error, Event, Final, Latency, Revise, Stopped
 from streaming.protocol import AudioFormat
 from streaming.session import Demand, Session
-from streaming.window import SAMPLE_RATE, Window
+from streaming.window import SAMPLE_RATE, Purpose, Window
 
 logger = logging.getLogger("amanuensis.session")
 
 SLICE_S = 0.5  # audio given to the core at a time: detection must not hold up the other sessions
 OVERLOAD_GAP_S = 5.0  # a microphone's loss is written in gaps of about this length
-DEGRADED_LAG_S = 1.5  # a window waiting for longer than this is worth telling the producer
+MOST_SKIPPED_S = 86_400
 
 
 class Producer(Protocol):
@@ -62,7 +70,6 @@ class SessionDriver:
         self.detached_at: float | None = time.monotonic()  # None while a producer is there
         self.heard_at = time.monotonic()  # when audio last came
         self.source_next = core.next_sample * record.sample_rate // SAMPLE_RATE  # at the declared rate
-        self.decode_ms = 0.0  # of the last window
         self._source_rate = record.sample_rate
         self._hub, self._scheduler = hub, scheduler
         self._max_backlog_s = max_backlog_s
@@ -74,11 +81,13 @@ class SessionDriver:
         self._arrivals = Arrivals(core.next_sample)
         self._carrier = Carrier(record.id, core, journal, self._show, self._advance)
         self._room = asyncio.Event()
-        self._due: float | None = None  # when the window that is out was due
-        self._queue_ms = 0.0
+        self._wanted: Purpose | None = None  # what the next window is wanted for
+        self._wanted_at = 0.0  # since when
+        self._out_since: float | None = None  # when the window that is out was taken
+        self._decode_ms = self._queue_ms = 0.0  # of the last window
         self._lost = 0  # samples of a live source waiting to become a gap
         self._overloaded = False
-        self._status = Status(lag_s=0.0, degraded=False, step_ms=0.0)
+        self._pace = Pace(scheduler.least_step_s)
         self._finishing = False
         self._closed = False
 
@@ -177,9 +186,11 @@ class SessionDriver:
             self._write_loss()
 
     def skip(self, samples: int, reason: str) -> None:
-        """The next samples, at the declared rate, are missing."""
+        """The next samples, at the declared rate, are missing; BadMessage where that is more than a day."""
         if self.finishing:
             return
+        if samples > MOST_SKIPPED_S * self._source_rate:
+            raise BadMessage("skip: more than a day is missing; open another session.")
         self._write_loss()
         self._flush_decoder()
         self.heard_at = time.monotonic()
@@ -221,21 +232,23 @@ class SessionDriver:
         if self._closed or self._carrier.full:
             return None
         demand: Demand | None = self.core.demand()
-        return None if demand is None else urgency(demand.purpose, self._arrivals.of(demand.since))
+        if demand is None:
+            return None
+        if demand.purpose is not self._wanted:
+            self._wanted, self._wanted_at = demand.purpose, time.monotonic()
+        return urgency(demand.purpose, self._arrivals.of(demand.since))
 
     def next_window(self) -> Window:
         """The window with the newest audio."""
-        demand = self.core.demand()
-        self._due = None if demand is None else self._arrivals.of(demand.since)
+        self._out_since, self._wanted = time.monotonic(), None
         return self.core.next_window()
 
     def receive_result(self, result: Result) -> None:
         """A window came back."""
         if self._closed:
             return
-        if self._due is not None:
-            self._queue_ms = max(0.0, 1e3 * (result.began - self._due))
-        self.decode_ms, self._due = 1e3 * (result.ended - result.began), None
+        self._queue_ms = max(0.0, 1e3 * (result.began - self._wanted_at))
+        self._decode_ms, self._out_since = 1e3 * (result.ended - result.began), None
         self._metrics.decode.observe(result.ended - result.began)
         try:
             if result.hypothesis is None:
@@ -252,27 +265,15 @@ class SessionDriver:
 
     # time
 
-    def tick(self, base_step_s: float) -> None:
+    def tick(self) -> None:
         """About once a second: the watermark, and word to the producer when the machine is late."""
-        now = time.monotonic()
         self._carrier.tick()
         self._arrivals.forget(self.core.decided_sample)
-        deadline = self.deadline()
-        due = self._due if self._due is not None else (deadline[1] if deadline else now)
-        lag_s = max(0.0, now - due)
-        slow = self.core.step_s > 3 * base_step_s
-        degraded = slow or lag_s > DEGRADED_LAG_S
-        told = self._status
-        if degraded != told.degraded or (degraded and abs(lag_s - told.lag_s) > 1.0):
-            reason = "The machine is busy: partials come less often, finals as soon as possible."
-            self._status = Status(
-                lag_s=round(lag_s, 2),
-                degraded=degraded,
-                reason=reason if degraded else None,
-                step_ms=round(1e3 * self.core.step_s),
-            )
-            if self._producer is not None:
-                self._producer.deliver(self._status)
+        now, deadline = time.monotonic(), self.deadline()
+        due = deadline[1] if deadline else self._out_since or now
+        status = self._pace.judge(max(0.0, now - due), self.core.step_s)
+        if status is not None and self._producer is not None:
+            self._producer.deliver(status)
 
     # events out
 
@@ -292,7 +293,7 @@ class SessionDriver:
             self._room.set()
 
     async def flush(self) -> None:
-        """Returns when everything said so far is in the journal and shown, and the watermark with it."""
+        """Everything said so far is in the journal and shown, the watermark is in the journal."""
         await self._carrier.flush()
 
     def close(self) -> None:
@@ -327,7 +328,7 @@ class SessionDriver:
         since = time.monotonic() - self._arrivals.of(round(final.end * SAMPLE_RATE))
         latency = Latency(
             audio_to_final_ms=round(1e3 * since, 1),
-            decode_ms=round(self.decode_ms, 1),
+            decode_ms=round(self._decode_ms, 1),
             queue_ms=round(self._queue_ms, 1),
         )
         return final.model_copy(update={"latency": latency})

@@ -12,6 +12,7 @@ import contextlib
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
@@ -82,6 +83,9 @@ class Journal:
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="journal-read")
         self._connections = threading.local()
         self._closed = False
+        self.on_commit: Callable[[float], None] = lambda seconds: (
+            None
+        )  # duration; called in the writer's thread
         self._failing = False  # the last transaction could not be made
         self._writer = threading.Thread(target=self._write_until_closed, name="journal-write", daemon=True)
 
@@ -249,7 +253,9 @@ class Journal:
                         closing = True
                         break
                     group.append(write)
+            began = time.perf_counter()
             results = self._commit(group)
+            self.on_commit(time.perf_counter() - began)
             self._failing = any(isinstance(result, JournalError) for result in results)
             with contextlib.suppress(RuntimeError):  # the loop is gone, and with it whoever waited
                 self._loop.call_soon_threadsafe(self._settle, group, results)

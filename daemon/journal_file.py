@@ -57,6 +57,7 @@ class JournalFile:
         self.path = path
         self._db = db
         self._lock = lock  # file descriptor
+        self._readers: list[sqlite3.Connection] = []
 
     @classmethod
     def open(cls, path: Path, durability: Durability = "normal") -> JournalFile:
@@ -80,8 +81,10 @@ class JournalFile:
         return cls(path, db, lock)
 
     def connect(self) -> sqlite3.Connection:
-        """A further connection, to read by; it belongs to the calling thread and ends with it."""
-        return _connect(self.path)
+        """A further connection, for the calling thread to read by; `close` closes it."""
+        db = _connect(self.path)
+        self._readers.append(db)
+        return db
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -96,7 +99,9 @@ class JournalFile:
                 db.execute("ROLLBACK")
 
     def close(self) -> None:
-        """Folds the write-ahead log into the file as far as there is room, and unlocks it."""
+        """Folds the write-ahead log into the file as far as there is room, and unlocks it. No thread uses it now."""
+        for reader in self._readers:
+            reader.close()
         with contextlib.suppress(sqlite3.Error):  # what is committed is safe in the log as well
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._db.close()

@@ -13,7 +13,7 @@ def check_free(host: str, port: int) -> None:
     """ConfigError when somebody listens there already; says whether it is a daemon of ours."""
     if port == 0 or (trouble := bind_error(host, port)) is None:
         return
-    address = Address.parse(f"http://{_reachable(host)}:{port}")
+    address = Address.parse(f"http://{reachable(host)}:{port}")
     try:
         ours = is_there(address)
     except Unreachable:
@@ -40,7 +40,7 @@ def bind_error(host: str, port: int) -> str | None:
     return None
 
 
-def _reachable(host: str) -> str:
+def reachable(host: str) -> str:
     """An address to ask, for one to listen on."""
     if host in ("", "0.0.0.0", "::"):
         return "127.0.0.1"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 from collections.abc import Awaitable, Callable
@@ -22,7 +23,7 @@ from streaming.events import Error
 
 logger = logging.getLogger("amanuensis.web")
 
-CLOSE_PATIENCE_S = 2.0  # for a peer that takes no more bytes to take the close frame
+CLOSE_PATIENCE_S = 0.5  # for a peer that takes no more bytes to take the reason
 MAX_REASON_BYTES = 123  # of a close frame, RFC 6455 section 5.5
 
 Handler = Callable[[Request, Any], Awaitable[Response]]
@@ -95,11 +96,12 @@ async def refuse_socket(websocket: WebSocket, error: ProtocolError) -> None:
         retry_after_s=error.retry_after_s if isinstance(error, Overloaded) else None,
     )
     try:
-        async with asyncio.timeout(CLOSE_PATIENCE_S):
-            await websocket.send_text(said.to_json())
-            await websocket.close(error.close_code, close_reason(str(error)))
-    except (TimeoutError, WebSocketDisconnect, RuntimeError):
-        logger.debug("a refused peer had gone or took no more")
+        with contextlib.suppress(TimeoutError):  # then the close frame has to do
+            async with asyncio.timeout(CLOSE_PATIENCE_S):
+                await websocket.send_text(said.to_json())
+        await websocket.close(error.close_code, close_reason(str(error)))
+    except (WebSocketDisconnect, RuntimeError):
+        logger.debug("a refused peer had gone")
 
 
 def close_reason(message: str) -> str:

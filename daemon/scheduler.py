@@ -72,7 +72,7 @@ class Scheduler:
         self.window_s = 0.0
         self.step_s = step_s
         self.utilisation = 0.0
-        self._least_step_s, self._most_step_s = step_s, max_step_s
+        self.least_step_s, self._most_step_s = step_s, max_step_s
         self._loop = asyncio.get_running_loop()
         self._workers = Workers(transcriber, workers)
         self._idle = workers
@@ -154,7 +154,7 @@ class Scheduler:
         if self.utilisation > BUSY or self.lag_s > LATE_S:
             step_s = min(self._most_step_s, step_s * STRETCH)
         elif self.utilisation < IDLE:
-            step_s = max(self._least_step_s, step_s * SHRINK)
+            step_s = max(self.least_step_s, step_s * SHRINK)
         if step_s != self.step_s:
             self.step_s = step_s
             for client in self._clients:

@@ -14,10 +14,13 @@ import uvicorn
 from daemon import log, notify
 from daemon.config import Config
 from daemon.service import JudgeMaker, Service
+from daemon.socket_protocol import SocketProtocol
 from npu.transcriber import Transcriber
 from streaming.errors import ConfigError
 
 logger = logging.getLogger("amanuensis.server")
+
+UNREAD_MS = 30_000  # what a peer has not taken for so long it will not take any more: it is dropped
 
 
 class _Server(uvicorn.Server):
@@ -32,17 +35,29 @@ class _Server(uvicorn.Server):
         """Our own order of shutdown begins before this server's."""
         yield
 
+    def cut_off(self, client: tuple[str, int] | None) -> None:
+        """Drops the connection of a peer that does not read; closing it would wait for that peer for ever."""
+        for connection in tuple(self.server_state.connections):
+            wanted = client is None or getattr(connection, "client", None) == client
+            if wanted and connection.transport is not None:
+                connection.transport.abort()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's; whoever has not gone by then is dropped."""
+        await super().shutdown(sockets)
+        self.cut_off(None)
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """As uvicorn's."""
         await super().startup(sockets)
         self.listening.set()
 
 
-def serve(config: Config) -> int:
+def serve(config: Config, transcriber: Transcriber | None = None) -> int:
     """Runs the daemon until SIGTERM or SIGINT -> exit status. Its errors are AmanuensisErrors."""
     log.configure(config.log.level)
     with asyncio.Runner(loop_factory=_new_event_loop) as runner:
-        runner.run(_serve(config))
+        runner.run(_serve(config, transcriber))
     return 0
 
 
@@ -54,12 +69,12 @@ def _new_event_loop() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
-async def _serve(config: Config) -> None:
+async def _serve(config: Config, transcriber: Transcriber | None) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with running(config) as url:
+    async with running(config, transcriber) as url:
         logger.info("listening on %s (captions at %s/web)", url, url)
         notify.notify(f"READY=1\nSTATUS=Listening on {url}")
         await stop.wait()
@@ -88,7 +103,7 @@ async def listening(service: Service) -> AsyncIterator[str]:
         uvicorn.Config(
             create_app(service),
             http="httptools",
-            ws="websockets-sansio",
+            ws=SocketProtocol,
             ws_max_size=section.max_frame_bytes,
             ws_per_message_deflate=False,  # audio does not compress, and text is short
             # Pings keep routers from forgetting us. No time-out: a producer that is throttled answers late, and
@@ -102,6 +117,7 @@ async def listening(service: Service) -> AsyncIterator[str]:
             server_header=False,
         )
     )
+    service.cut_off = server.cut_off
     failure: Exception | None = None
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(server.serve([listener]), name="server")
@@ -123,6 +139,8 @@ def _bind(host: str, port: int) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # inherited by every connection
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_MS)
         listener.bind((host, port))
     except OSError as error:
         listener.close()

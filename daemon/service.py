@@ -37,7 +37,8 @@ from streaming.errors import (
 )
 from streaming.events import Final, Limits
 from streaming.protocol import Start
-from streaming.session import ResumePoint, Session, SessionOptions
+from streaming.session import Session
+from streaming.settings import ResumePoint, SessionOptions
 from streaming.vad import FrameJudge, SpeechDetector
 
 logger = logging.getLogger("amanuensis.service")
@@ -73,12 +74,16 @@ class Service:
         self.scheduler = scheduler
         self.notes = notes  # what a person who looks after this daemon should know
         self.metrics = Metrics()
+        journal.on_commit = self.metrics.journal.observe
         self.hub = Hub(journal, config.viewers.queue_size)
         self.gatekeeper = Gatekeeper(config.auth.tokens, config.server.allowed_origins, config.server.host)
         self.drivers: dict[str, SessionDriver] = {}
         self.started = time.monotonic()
         self.version = _version()
         self.stopping = False
+        # Drops a peer's connection; whoever serves us sets it.
+        self.cut_off: Callable[[tuple[str, int] | None], None] = lambda client: None
+        self.raw_sockets = RawSockets(self)
         self._judges = judges
         self._orphans = Orphans(journal, config.server.resume_window_s)
         self._reviving = asyncio.Lock()  # a session is read back from the journal once, or closed, never both
@@ -149,7 +154,7 @@ class Service:
     async def _start(self) -> None:
         await self._orphans.find(keep={capture.session for capture in self.config.capture})
         self._tasks.create_task(self._keep_time(), name="clock")
-        self._tasks.create_task(RawSockets(self).run(self._sources), name="raw sockets")
+        self._tasks.create_task(self.raw_sockets.run(self._sources), name="raw sockets")
         self._tasks.create_task(run_captures(self, self._sources), name="captures")
 
     # sessions
@@ -197,6 +202,11 @@ class Service:
         record = await self._find(start.session, start.resume.token)
         driver = await self.revive(record.id)
         return Opened(record, driver, start.resume.token)
+
+    @property
+    def reviving(self) -> asyncio.Lock:
+        """Held by whoever changes a session's journal without being its driver: nobody takes it up meanwhile."""
+        return self._reviving
 
     async def revive(self, session: str) -> SessionDriver | None:
         """The driver of a session: the one there is, or one that goes on where the journal ends; None if it is over."""
@@ -290,7 +300,7 @@ class Service:
 
     def _look_after(self, driver: SessionDriver, now: float) -> None:
         server = self.config.server
-        driver.tick(self.config.engine.step_s)
+        driver.tick()
         if driver.finishing:
             return
         if driver.detached_at is not None and now - driver.detached_at > server.resume_window_s:
@@ -321,6 +331,7 @@ class Service:
             async with self._reviving:
                 if session not in self.drivers:
                     await self._orphans.close(session)
+                    self.hub.end(session)  # who waited for it to go on gets its end out of the journal
 
     # the end
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field, ValidationError
@@ -47,7 +47,7 @@ class SessionSummary(Record):
     live: bool  # not yet over: a producer sends, or may come back
     seq: int  # last durable event
     decided_s: float  # seconds of audio that are final, silent, suppressed or a gap
-    lag_s: float | None  # undecided speech, of sessions in this daemon's hands
+    backlog_s: float | None  # undecided speech, of sessions in this daemon's hands
     viewers: int
     ledger: Ledger
 
@@ -105,7 +105,7 @@ def create_router(service: Service) -> APIRouter:
         openapi_extra={
             "requestBody": {
                 "required": True,
-                "content": {"application/json": {"schema": SessionChange.model_json_schema()}},
+                "content": {"application/json": {"schema": inline_schema(SessionChange)}},
             }
         },
     )
@@ -123,12 +123,8 @@ def create_router(service: Service) -> APIRouter:
     )
     async def delete(session: str) -> Response:
         await _existing(service, session)
-        if session in service.drivers:
-            raise SessionBusy(
-                f"Session {session!r} is live. Send `stop` on its stream first, then delete it."
-            )
+        service.forget(session)  # a live one is not finished first: what is deleted need not become text
         await service.journal.delete(session)
-        service.hub.end(session)
         return Response(status_code=204)
 
     @router.get(
@@ -157,6 +153,21 @@ def create_router(service: Service) -> APIRouter:
         return TicketIssued(ticket=issued.ticket, expires_in_s=issued.expires_in_s)
 
     return router
+
+
+def inline_schema(kind: type[Record]) -> dict[str, Any]:
+    """The JSON schema of a message without references, to stand inside an OpenAPI document."""
+    schema = kind.model_json_schema()
+    definitions = schema.pop("$defs", {})
+
+    def inlined(part: Any) -> Any:
+        if isinstance(part, dict):
+            if name := part.get("$ref"):
+                return inlined(definitions[name.rpartition("/")[2]])
+            return {key: inlined(value) for key, value in part.items()}
+        return [inlined(item) for item in part] if isinstance(part, list) else part
+
+    return cast(dict[str, Any], inlined(schema))
 
 
 async def read_json(request: Request, kind: type[T]) -> T:
@@ -198,7 +209,7 @@ def _summary(service: Service, record: SessionRecord) -> dict[str, Any]:
         "live": not record.ended,
         "seq": record.last_seq,
         "decided_s": round(record.decided_sample / SAMPLE_RATE, 3),
-        "lag_s": None if driver is None else round(driver.backlog_s, 3),
+        "backlog_s": None if driver is None else round(driver.backlog_s, 3),
         "viewers": service.hub.viewers_of(record.id),
         "ledger": record.ledger,
     }
@@ -229,13 +240,14 @@ async def _edit(service: Service, record: SessionRecord, edits: Sequence[Edit]) 
 
 
 async def _revise_in_journal(service: Service, session: str, changes: Sequence[Revise]) -> None:
-    record = await _existing(service, session)
-    if session in service.drivers:
-        raise StateError(f"Session {session!r} was resumed.")
-    events = [
-        change.model_copy(update={"seq": seq}) for seq, change in enumerate(changes, record.last_seq + 1)
-    ]
-    await service.journal.append(session, events, record.decided_sample, record.ledger)
+    async with service.reviving:
+        if session in service.drivers:
+            raise StateError(f"Session {session!r} was resumed.")
+        record = await _existing(service, session)
+        events = [
+            change.model_copy(update={"seq": seq}) for seq, change in enumerate(changes, record.last_seq + 1)
+        ]
+        await service.journal.append(session, events, record.decided_sample, record.ledger)
     if service.hub.viewers_of(session):  # someone waits for the session to go on
         for event in events:
             service.hub.publish(session, event)

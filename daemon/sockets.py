@@ -25,7 +25,7 @@ from streaming.errors import (
     SessionFailed,
     TimedOut,
 )
-from streaming.events import Error, Event, Started
+from streaming.events import Error, Event, Partial, Speech, Started, Status
 from streaming.protocol import (
     FinalizeRequest,
     MarkerRequest,
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("amanuensis.sockets")
 
 QUEUE_SIZE = 256  # events for a producer that reads slowly
+DROPPABLE = (Partial, Speech, Status)  # the next one says it as well
 CLOSE_S = 2.0  # for a peer to take the last words before it is cut off
 
 
@@ -59,7 +60,7 @@ class Outgoing:
         if self.dismissed:
             return
         if len(self._queue) >= QUEUE_SIZE:
-            self._queue = deque(queued for queued in self._queue if queued.durable)
+            self._queue = deque(queued for queued in self._queue if not isinstance(queued, DROPPABLE))
             if len(self._queue) >= QUEUE_SIZE:
                 self._queue.clear()
                 self.dismiss(
@@ -120,6 +121,10 @@ async def stream_endpoint(websocket: WebSocket) -> None:
         service.metrics.refused.labels(error.code).inc()
         logger.info("producer %s: %s: %s", connection.name, error.code, error)
     await close(websocket, error)
+    if WebSocketState.CONNECTED is websocket.application_state is websocket.client_state and websocket.client:
+        service.cut_off(
+            (websocket.client.host, websocket.client.port)
+        )  # it did not even take the close frame
 
 
 class StreamConnection:

@@ -13,7 +13,6 @@ from npu.weights import Array, Linear
 EPSILON = 1e-5  # of every norm
 _STEPS = 127  # a row's largest magnitude becomes this many quantisation steps
 _MIDDLE = 128  # the unsigned 8-bit value that stands for zero
-_SMALLEST = 1e-12  # keeps a row of zeros from being divided by zero
 
 
 class LayerBuilder(GraphBuilder):
@@ -40,9 +39,11 @@ class LayerBuilder(GraphBuilder):
         return self.node("DynamicQuantizeMatMul", x, *weights, *bias, domain=MICROSOFT)
 
     def quantise_by_row(self, x: str) -> tuple[str, str]:
-        """Each row divided by its largest magnitude, in 8 bits of one constant scale -> (values, magnitudes)."""
+        """Each row divided by its largest magnitude, in 8 bits of one constant scale -> (values, magnitudes).
+
+        No row may be all zero.
+        """
         magnitude = self.node("ReduceMax", self.node("Abs", x), self.constant([-1], np.int64), keepdims=1)
-        magnitude = self.node("Max", magnitude, self.scalar(_SMALLEST))
         values = self.node("Div", x, magnitude)
         return self.node("QuantizeLinear", values, *self._row_scale()), magnitude
 

@@ -1,4 +1,4 @@
-"""The built graphs of Moonshine tiny, made once from the shipped weights and kept in the cache folder."""
+"""The embedded models as graphs of our own, built once from the shipped weights and kept in the cache folder."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import tempfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
+from npu import moonshine, silero_graph
 from npu.backends.onnx import convert_to_onnx
-from npu.embedded import DECODER, ENCODER, ShippedFile, shipped, write_atomically
+from npu.embedded import DECODER, ENCODER, SILERO, extracted, shipped, write_atomically
 from npu.graph import SourceGraph
-from npu.moonshine import BUILDER, TINY
+from npu.moonshine import TINY
 from npu.moonshine_decoder import decoder_graph
 from npu.moonshine_encoder import encoder_graph
 from npu.weights import Weights, read_weights
@@ -23,7 +25,7 @@ _CHECK = 4  # bytes of the checksum in front of each cached graph
 
 @dataclass(frozen=True, eq=False)
 class Graphs:
-    """A pair of .onnx files' bytes."""
+    """Moonshine's pair, as the bytes of .onnx files."""
 
     encoder: bytes
     decoder: bytes
@@ -31,29 +33,51 @@ class Graphs:
 
 def shipped_weights() -> Weights:
     """The weights of Moonshine tiny, read from the pinned wheel."""
-    return read_weights(_source(ENCODER), _source(DECODER))
+    return read_weights(_source(shipped(ENCODER)), _source(shipped(DECODER)))
 
 
 def lean_graphs(cache_dir: Path, progress: Callable[[str], None]) -> Graphs:
-    """The pair from the cache, or built anew where it is missing or damaged."""
-    key = hashlib.sha256(f"{ENCODER.sha256} {DECODER.sha256} {BUILDER}".encode()).hexdigest()[:16]
-    files = [cache_dir / f"{TINY.name}-{part}-{key}.graph" for part in ("encoder", "decoder")]
-    kept = [graph for graph in map(_read, files) if graph is not None]
-    if len(kept) == len(files):
-        return Graphs(*kept)
-    progress(f"Building {TINY.name} from the weights of the wheel (once)")
-    weights = shipped_weights()
-    built = Graphs(encoder_graph(weights), decoder_graph(weights))
-    _keep(files[0], built.encoder, progress)
-    _keep(files[1], built.decoder, progress)
-    return built
+    """Moonshine's pair from the cache, or built anew where it is missing or damaged."""
+    key = _key(ENCODER.sha256, DECODER.sha256, moonshine.BUILDER)
+
+    @cache
+    def weights() -> Weights:
+        progress(f"Building {TINY.name} from the weights of the wheel (once)")
+        return shipped_weights()
+
+    def kept(part: str, build: Callable[[Weights], bytes]) -> bytes:
+        return _kept(cache_dir / f"{TINY.name}-{part}-{key}.graph", lambda: build(weights()), progress)
+
+    return Graphs(kept("encoder", encoder_graph), kept("decoder", decoder_graph))
 
 
-def _source(file: ShippedFile) -> SourceGraph:
+def lean_silero(cache_dir: Path, progress: Callable[[str], None]) -> bytes:
+    """Silero's graph from the cache, or built anew where it is missing or damaged."""
+    file = cache_dir / f"{SILERO.name}-{_key(SILERO.sha256, silero_graph.BUILDER)}.graph"
+    return _kept(file, lambda: silero_graph.silero_graph(_source(extracted(SILERO, cache_dir))), progress)
+
+
+def _key(*parts: object) -> str:
+    return hashlib.sha256(" ".join(map(str, parts)).encode()).hexdigest()[:16]
+
+
+def _source(file: Path) -> SourceGraph:
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "model.onnx"
-        convert_to_onnx(shipped(file), target)
+        convert_to_onnx(file, target)
         return SourceGraph.read(target)
+
+
+def _kept(file: Path, build: Callable[[], bytes], progress: Callable[[str], None]) -> bytes:
+    """The graph of a cache file, or the built one, which is then kept if the folder can be written."""
+    graph = _read(file)
+    if graph is None:
+        graph = build()
+        try:
+            write_atomically(file, _checksum(graph) + graph)
+        except ModelError as error:
+            progress(f"{error}; until then each start builds it again")
+    return graph
 
 
 def _read(file: Path) -> bytes | None:
@@ -64,13 +88,6 @@ def _read(file: Path) -> bytes | None:
         return None
     graph = data[_CHECK:]
     return graph if graph and _checksum(graph) == data[:_CHECK] else None
-
-
-def _keep(file: Path, graph: bytes, progress: Callable[[str], None]) -> None:
-    try:
-        write_atomically(file, _checksum(graph) + graph)
-    except ModelError as error:
-        progress(f"{error}; the graphs will be built again next time")
 
 
 def _checksum(graph: bytes) -> bytes:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from npu.backends.onnx import OnnxBackend, Runner, provider_of
-from npu.embedded import SILERO, TOKENIZER, default_cache_dir, extracted, package_folder, shipped
-from npu.lean import lean_graphs
+from npu.embedded import TOKENIZER, default_cache_dir, package_folder, shipped
+from npu.lean import lean_graphs, lean_silero
 from npu.moonshine import TINY
 from npu.silero import SileroJudge
 from npu.tokens import Tokenizer
@@ -38,5 +38,5 @@ def load_transcriber(
 
 def load_judge(cache_dir: Path | None = None) -> Callable[[], FrameJudge]:
     """Makes one judge for each stream; all share the resident Silero model. ModelError when there is none."""
-    runner = Runner(extracted(SILERO, cache_dir or default_cache_dir(_unheard)))
+    runner = Runner(lean_silero(cache_dir or default_cache_dir(_unheard), _unheard))
     return lambda: SileroJudge(runner)

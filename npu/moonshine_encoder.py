@@ -11,6 +11,8 @@ from npu.layers import EPSILON, LayerBuilder, quantised_by_column, rotation
 from npu.moonshine import HEAD_WIDTH, HEADS, HOP, POSITIONS, REACH, SCALE, WIDTH
 from npu.weights import Array, Convolution, DecoderLayer, EncoderLayer, Weights
 
+_NUDGE = 1e-12  # keeps digital silence from becoming rows of zeros, which have no scale
+
 
 def encoder_graph(weights: Weights) -> bytes:
     """`audio` [rows + 1, HOP] -> `ck0` `cv0` ... [1, heads, frames, head width]: the cross-attention of each layer.

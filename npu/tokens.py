@@ -41,24 +41,25 @@ class Tokenizer:
         return spelled.replace(_SPACE, b" ").decode("utf-8", "replace").strip()
 
     def words(self, tokens: Sequence[int]) -> list[tuple[str, tuple[int, ...]]]:
-        """The words with the tokens that spell them; joined, they are all tokens.
+        """The words with the tokens that spell them.
 
-        Tokens that spell nothing or only space belong to the word after them, at the end to the last one. Without any
-        word there is nothing.
+        Tokens that spell nothing, or only space, belong to the word after them; where none follows they are left
+        out. So words stay as they are when others come after them.
         """
         found: list[tuple[str, tuple[int, ...]]] = []
-        current: list[int] = []
+        word: list[int] = []
+        blanks: list[int] = []  # read since the last token that spells something
         for token in tokens:
-            if self.word_starts[token] and self.text(current):
-                found.append((self.text(current), tuple(current)))
-                current = []
-            current.append(token)
-        if self.text(current):
-            found.append((self.text(current), tuple(current)))
-        elif found:
-            text, spelling = found[-1]
-            found[-1] = (text, spelling + tuple(current))
-        return found
+            if not self.text([token]):
+                blanks.append(token)
+                continue
+            begins = self.word_starts[token] or any(self.word_starts[blank] for blank in blanks)
+            if begins and word:
+                found.append((self.text(word), tuple(word)))
+                word = []
+            word += [*blanks, token]
+            blanks = []
+        return [*found, (self.text(word), tuple(word))] if word else found
 
 
 def _entries(data: bytes) -> Iterator[bytes]:

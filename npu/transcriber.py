@@ -11,7 +11,7 @@ import numpy as np
 from npu.architecture import Architecture
 from npu.decoding import Decoding, Rules, decode
 from npu.model import Backend, Cache
-from npu.timing import token_starts
+from npu.timing import word_spans
 from npu.tokens import Tokenizer
 from streaming.window import SAMPLE_RATE, Hypothesis, Window, Word
 
@@ -66,15 +66,15 @@ class ModelTranscriber:
 
 def _timed(words: Sequence[Word], decoding: Decoding, cache: Cache, window: Window) -> tuple[Word, ...]:
     """The words with their times and confidences."""
-    attention = cache.attention()[
-        : len(decoding.tokens)
-    ]  # row i: where the model looked when it chose token i
-    frame_s = len(window.audio) / SAMPLE_RATE / max(1, attention.shape[1])
-    starts = np.append(token_starts(attention), attention.shape[1]) * frame_s + window.start / SAMPLE_RATE
-    timed, at = [], 0
-    for word in words:
-        end = at + len(word.tokens)
-        confidence = float(np.exp(decoding.log_probs[at:end].mean()))
-        timed.append(Word(word.text, word.tokens, float(starts[at]), float(starts[end]), confidence))
-        at = end
+    if not words:
+        return ()
+    lengths = [len(word.tokens) for word in words]
+    attention = cache.attention()[: sum(lengths)]  # row i: where the model looked when it chose token i
+    spans = word_spans(attention, lengths, window.audio)
+    offset = window.start / SAMPLE_RATE
+    ends = np.cumsum(lengths)
+    timed = []
+    for word, (start, end), last in zip(words, spans, ends, strict=True):
+        confidence = float(np.exp(decoding.log_probs[last - len(word.tokens) : last].mean()))
+        timed.append(Word(word.text, word.tokens, offset + start, offset + end, confidence))
     return tuple(timed)

@@ -77,7 +77,8 @@ def _resampled(container: InputContainer) -> Iterator[Samples]:
     """Every frame of the first audio stream through the library's resampler, whose tail comes last."""
     if not container.streams.audio:
         raise AudioError("The stream has no audio track; send one that has.")
-    resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
+    # Its own mixing to mono would make two equal channels louder by 3 dB, and clip; so the mean is taken here.
+    resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE)
     broken = 0
     for packet in container.demux(container.streams.audio[0]):
         try:
@@ -96,9 +97,9 @@ def _resampled(container: InputContainer) -> Iterator[Samples]:
 
 
 def _bounded(block: av.AudioFrame) -> Samples:
-    """The mono frame's samples [n], within -1..1."""
-    plane: Samples = block.to_ndarray()[0].astype(np.float32, copy=False)
-    return np.clip(np.nan_to_num(plane, nan=0.0), -1.0, 1.0)
+    """The frame's planes [channels, n] as mono samples [n], within -1..1."""
+    mono: Samples = block.to_ndarray().mean(axis=0, dtype=np.float32)
+    return np.clip(np.nan_to_num(mono, nan=0.0), -1.0, 1.0)
 
 
 def _options() -> dict[str, str]:

@@ -7,13 +7,13 @@ and when the machine has time takes `next_window`, has it transcribed and gives 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 
 from streaming.account import Account
 from streaming.audio import Samples, Tape
 from streaming.detectors import FRAME
-from streaming.endpoint import Closed, Endpointer, EndpointSettings, Opened
+from streaming.endpoint import Closed, Endpointer, Opened
 from streaming.errors import StateError
 from streaming.events import (
     Event,
@@ -28,42 +28,11 @@ from streaming.events import (
     SpokenWord,
     Stopped,
 )
-from streaming.pauses import CutSettings
+from streaming.settings import ResumePoint, SessionOptions, SessionSettings
 from streaming.stitch import Seam
 from streaming.utterance import Ending, Utterance
 from streaming.vad import SpeechDetector
 from streaming.window import SAMPLE_RATE, Hypothesis, Purpose, Window, Word
-
-
-@dataclass(frozen=True)
-class SessionOptions:
-    """What a producer asked for."""
-
-    language: str = "en"
-    partials: bool = True
-    words: bool = False
-
-
-@dataclass(frozen=True)
-class SessionSettings:
-    """How live text is made. Durations in seconds."""
-
-    first_partial_s: float = 0.25  # speech before the first partial is asked for
-    step_growth: float = 0.25  # partials of an utterance of length L come at least this times L apart
-    early_s: float = 0.2  # quiet after which the final is computed; it is shown when the hang-over is over
-    max_failures: int = 2  # decodings that may fail before the audio becomes a gap
-    endpoint: EndpointSettings = field(default_factory=EndpointSettings)
-    cuts: CutSettings = field(default_factory=CutSettings)
-
-
-@dataclass(frozen=True)
-class ResumePoint:
-    """Where a session read back from the journal goes on."""
-
-    seq: int  # its last durable event
-    utterance: int  # its last utterance
-    sample: int  # everything before is decided
-    ledger: Ledger  # of everything before
 
 
 @dataclass(frozen=True)
@@ -81,6 +50,15 @@ class _Hole:
     start: int
     end: int
     reason: str
+
+
+@dataclass(frozen=True)
+class _Said:
+    """The last utterance, while it may explain the next."""
+
+    start: int
+    end: int
+    words: tuple[Word, ...]
 
 
 class State(Enum):
@@ -120,6 +98,7 @@ class Session:
         self._endpointer = Endpointer(self._settings.endpoint, start.sample)
         self._tape = Tape(start.sample)
         self._queue: deque[Utterance | _Hole] = deque()  # undecided, in order; only the last may be open
+        self._last: _Said | None = None
         self._outstanding: Window | None = None
         self._markers: deque[tuple[int, Event]] = deque()  # position in samples, and what to say there
         self._seq = start.seq
@@ -138,7 +117,6 @@ class Session:
         events: list[Event] = []
         for speech in self._detector.receive(samples):
             self._receive_verdict(speech, events)
-        self._forget()
         return events + self._advance()
 
     def receive_hypothesis(self, window: Window, hypothesis: Hypothesis) -> list[Event]:
@@ -293,10 +271,8 @@ class Session:
         frame_end = self._endpointer.position
         utterance = self._open
         if isinstance(change, Opened):
-            self._utterances += 1
-            utterance = Utterance(self._utterances, change.start, change.onset, self._settings.cuts)
-            utterance.pauses.receive_frames(self._frames(change.start, frame_end))
-            self._queue.append(utterance)
+            audio_start, context = self._context(change.start)
+            self._begin(change.start, change.onset, audio_start, context, frame_end)
             events.append(Speech(state="start", time=_seconds(change.onset)))
         elif isinstance(change, Closed):
             self._close(change, events)
@@ -331,17 +307,32 @@ class Session:
         audio_end = min(at + half, now)
         left.end(Ending(at, audio_end, at, cut=True), self._tape.cut(left.audio_start, audio_end))
         self._endpointer.cut(at)
+        self._begin(at, at, max(left.audio_start, at - half), (), now)
+
+    def _begin(self, start: int, onset: int, audio_start: int, context: tuple[Word, ...], now: int) -> None:
         self._utterances += 1
-        right = Utterance(self._utterances, at, at, self._settings.cuts, max(left.audio_start, at - half))
-        right.pauses.receive_frames(self._frames(at, now))
-        self._queue.append(right)
+        settings = self._settings
+        utterance = Utterance(
+            self._utterances, start, onset, settings.cuts, settings.agreement_s, audio_start, context
+        )
+        utterance.pauses.receive_frames(self._frames(start, now))
+        self._queue.append(utterance)
+
+    def _context(self, start: int) -> tuple[int, tuple[Word, ...]]:
+        """Where the model hears an utterance from that begins at `start`, and what it knows to be said there."""
+        last, self._last = self._last, None
+        if last is None or self._queue or last.start < self._tape.start:
+            return start, ()
+        near = start - last.end <= _samples(self._settings.context_gap_s)
+        return (last.start, last.words) if near else (start, ())
 
     def _next_partial(self, utterance: Utterance) -> int:
         """The sample index at which its next partial is due."""
-        if utterance.heard_until <= utterance.onset:
-            return utterance.onset + _samples(max(self._settings.first_partial_s, self.step_s))
-        length = self._tape.end - utterance.audio_start
-        step = max(_samples(self.step_s), round(self._settings.step_growth * length))
+        step = max(
+            _samples(self.step_s), round(self._settings.step_growth * (self._tape.end - utterance.start))
+        )
+        if not any(utterance.shown):
+            step = _samples(max(self._settings.first_partial_s, self.step_s))
         return utterance.heard_until + step
 
     def _early_end(self, utterance: Utterance) -> int | None:
@@ -410,6 +401,8 @@ class Session:
 
     def _final(self, utterance: Utterance, words: tuple[Word, ...], ending: Ending) -> Final:
         self._account.book(utterance.start, ending.end, "speech")
+        if not ending.cut and ending.end - utterance.start <= _samples(self._settings.context_s):
+            self._last = _Said(utterance.start, ending.end, words)
         self.partial = None
         return Final(
             seq=self._next_seq(),
@@ -463,8 +456,14 @@ class Session:
     # memory
 
     def _forget(self) -> None:
-        utterance = self._open
-        self._tape.forget(self._endpointer.undecided_from if utterance is None else utterance.audio_start)
+        keep = self._endpointer.undecided_from if self._open is None else self._open.audio_start
+        if self._last is not None and keep - self._last.end > _samples(self._settings.context_gap_s):
+            self._last = None
+        if self._queue:  # the first may be heard again with the one after it
+            keep = min(keep, self._queue[0].start)
+        elif self._last is not None:
+            keep = min(keep, self._last.start)
+        self._tape.forget(keep)
 
     def _expect(self, state: State, call: str) -> None:
         if self._state is not state:

@@ -28,21 +28,32 @@ class Utterance:
     _SEAM_WORDS = 8  # of the left window, enough to span the overlap
 
     def __init__(
-        self, number: int, start: int, onset: int, cuts: CutSettings, audio_start: int | None = None
+        self,
+        number: int,
+        start: int,
+        onset: int,
+        cuts: CutSettings,
+        agreement_s: float,
+        audio_start: int | None = None,
+        context: tuple[Word, ...] = (),
     ) -> None:
+        """audio_start: where the model hears it from, earlier than `start` by what the utterance before shares.
+
+        context: the words of the utterance before, where the model hears all of that one again.
+        """
         self.number = number
         self.start = start  # its share of the audio begins here
         self.onset = onset  # its first frame of speech
-        self.audio_start = start if audio_start is None else audio_start  # earlier than `start` after a cut
+        self.audio_start = start if audio_start is None else audio_start
         self.ending: Ending | None = None  # None while it is open
         self.audio: Samples | None = None  # [audio_start, audio_end), its own once it has ended
         self.pauses = Pauses(cuts, start)
-        self.agreement = LocalAgreement()
+        self.agreement = LocalAgreement(round(agreement_s * SAMPLE_RATE), context)
         self.heard_until = onset  # end of the last window decoded
         self.shown = ("", "")  # committed and tentative text of the last partial
         self.failures = 0  # decodings in a row that failed
         self._seam: Seam | None = None
-        self._known = 0  # words at its beginning that the utterance before has said
+        self._known = len(context)  # words at its beginning that the utterance before has said
         self._last: tuple[Window, Hypothesis] | None = None
 
     @property
@@ -62,7 +73,7 @@ class Utterance:
         """What the model made of the audio so far."""
         if self._seam is not None and len(self.agreement.committed) <= self._known:
             self._known = self._seam.first_new(hypothesis.words)
-        self.agreement.receive_hypothesis(hypothesis.words)
+        self.agreement.receive_hypothesis(hypothesis.words, window.end)
         self.heard_until = window.end
         self.failures = 0
         self._last = window, hypothesis

@@ -34,6 +34,24 @@ ROOT = Path(__file__).parent.parent
 SCRIPT = tuple((0.4 * i, 0.4 * i + 0.3, f"word{i}") for i in range(1_500))
 
 
+# -- waiting
+
+
+@pytest.fixture(scope="session")
+def eventually() -> Callable[..., Any]:
+    """`await eventually(lambda: ...)`: returns when it is true; TimeoutError after 5 s, or `timeout_s`."""
+
+    async def wait(true: Callable[[], Any], timeout_s: float = 5.0) -> None:
+        async with asyncio.timeout(timeout_s):
+            while True:
+                result = true()
+                if await result if asyncio.iscoroutine(result) else result:
+                    return
+                await asyncio.sleep(0.01)
+
+    return wait
+
+
 # -- recordings
 
 
@@ -138,20 +156,13 @@ class DaemonProcess:
 
 
 _SCRIPTED = """
-import asyncio, sys
-from daemon import log
+import sys
 from daemon.config import Config
-from daemon.server import running
+from daemon.server import serve
 from npu.scripted import ScriptedTranscriber
 from pathlib import Path
 words = [(0.4 * i, 0.4 * i + 0.3, f"word{i}") for i in range(1500)]
-async def main():
-    config = Config.load(Path(sys.argv[1]))
-    log.configure("info")
-    async with running(config, ScriptedTranscriber(words)) as url:
-        print("listening on", url, "(scripted)", file=sys.stderr, flush=True)
-        await asyncio.Event().wait()
-asyncio.run(main())
+sys.exit(serve(Config.load(Path(sys.argv[1])), ScriptedTranscriber(words)))
 """
 _REAL = """
 import sys
@@ -277,7 +288,8 @@ def producer() -> Callable[..., AbstractAsyncContextManager[Producer]]:
     @asynccontextmanager
     async def open_socket(url: str, **more: Any) -> AsyncIterator[Producer]:
         address = url.replace("http://", "ws://") + "/v1/stream" + more.pop("query", "")
-        async with connect(address, subprotocols=["amanuensis.v1"], compression=None, max_size=None, **more) as socket:  # type: ignore[arg-type]
+        how = {"subprotocols": ["amanuensis.v1"], "compression": None, "max_size": None, "max_queue": None}
+        async with connect(address, **{**how, **more}) as socket:
             yield Producer(socket)
 
     return open_socket

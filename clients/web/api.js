@@ -1,12 +1,14 @@
 /** The daemon's HTTP side, as far as the page needs it. */
 
+import { tab } from "./store.js";
+
 const BASE = new URL("../", import.meta.url); // where the daemon lives, also behind a path prefix
 const TOKEN_KEY = "amanuensis.token";
 
 /** A refusal. `code` is PROTOCOL's, or "" where nobody answered. */
 export class ApiError extends Error {
-  constructor(message, code, status) {
-    super(message);
+  constructor(message, code, status, options) {
+    super(message, options);
     this.code = code;
     this.status = status; // HTTP, 0 where nobody answered
   }
@@ -15,12 +17,12 @@ export class ApiError extends Error {
 export class Api {
   /** The access token; kept for this tab only, and never put into a URL. */
   get token() {
-    return sessionStorage.getItem(TOKEN_KEY) ?? "";
+    return tab.getItem(TOKEN_KEY) ?? "";
   }
 
   set token(value) {
-    if (value) sessionStorage.setItem(TOKEN_KEY, value);
-    else sessionStorage.removeItem(TOKEN_KEY);
+    if (value) tab.setItem(TOKEN_KEY, value);
+    else tab.removeItem(TOKEN_KEY);
   }
 
   get streamUrl() {

@@ -10,6 +10,7 @@ import { clock, gap, speakerName } from "./words.js";
 const TAIL = 200; // lines in the page while it follows
 const PAGE = 100; // lines one press of "earlier" or "later" brings
 const MOST = 400; // lines in the page at any time
+const SHORT_S = 2; // a cough is no news; longer sounds without words are marked
 const NEAR_END = 60; // CSS pixels from the end that still count as being there
 
 export class Captions {
@@ -137,7 +138,15 @@ export class Captions {
     this.#buttons();
   }
 
+  /** To the end before the next picture: however much came, it is laid out once. */
   #stick() {
+    this.sticking ??= requestAnimationFrame(() => {
+      this.sticking = null;
+      this.#toEnd();
+    });
+  }
+
+  #toEnd() {
     if (!this.following) return;
     const { scroller } = this;
     const end = scroller.scrollHeight - scroller.clientHeight;
@@ -150,6 +159,7 @@ export class Captions {
     const line = this.transcript.lines[index];
     if (line.kind === "gap") {
       const row = element("div", "gap", gap(line));
+      row.hidden = line.reason.startsWith("suppressed") && line.end - line.start < SHORT_S;
       return row;
     }
     return this.#utterance(line, this.#speakerBefore(index), [element("span", "settled", line.text)]);
@@ -191,9 +201,8 @@ export class Captions {
         row.dataset.utterance = number;
         this.open.append(row);
       }
-      const space = partial.text && partial.tentative ? " " : "";
       write(row.querySelector(".settled"), partial.text);
-      write(row.querySelector(".tentative"), space + partial.tentative);
+      write(row.querySelector(".tentative"), partial.tentative);
     }
   }
 }

@@ -10,21 +10,22 @@
  * @property {number} at when this was written, milliseconds of Date.now()
  */
 
+import { readJson, tab } from "./store.js";
+
 const KEY = "amanuensis.producing";
 
 /** @returns {Remembered | null} */
 export function recall() {
-  const text = sessionStorage.getItem(KEY);
-  return text ? JSON.parse(text) : null;
+  return readJson(tab, KEY);
 }
 
 /** @param {Remembered} remembered */
 export function remember(remembered) {
-  sessionStorage.setItem(KEY, JSON.stringify(remembered));
+  tab.setItem(KEY, JSON.stringify(remembered));
 }
 
 export function forget() {
-  sessionStorage.removeItem(KEY);
+  tab.removeItem(KEY);
 }
 
 /**

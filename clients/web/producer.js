@@ -1,7 +1,7 @@
 /** A session made by this page: the microphone, its last 90 seconds, the connection, and what to remember. */
 
 import { Capture } from "./capture.js";
-import { forget, positionNow, recall, remember } from "./memory.js";
+import { forget, positionNow, remember } from "./memory.js";
 import { Ring } from "./ring.js";
 import { Stream } from "./stream.js";
 
@@ -44,6 +44,11 @@ export class Producer {
     return this.stream !== null;
   }
 
+  /** How much has been captured, in seconds of the session. */
+  get elapsed() {
+    return this.stream ? this.ring.end / this.stream.rate : 0;
+  }
+
   /**
    * Opens the microphone and then the connection. Throws CaptureProblem, with nothing left open.
    * @param {object} wish
@@ -56,7 +61,8 @@ export class Producer {
     this.ring = null;
     await this.capture.open({ device, rate: remembered?.rate });
     const { rate } = this.capture;
-    this.ring = new Ring(rate * RING_S, remembered ? positionNow(remembered, Date.now()) : 0);
+    this.remembered = remembered ?? null;
+    this.ring = new Ring(rate * RING_S, remembered?.captured ?? 0);
     const start = {};
     if (remembered) start.session = remembered.session;
     else if (title) start.title = title;
@@ -81,6 +87,7 @@ export class Producer {
       this.stream.abandon();
       return;
     }
+    forget(); // a reload from here on must not open the microphone again
     this.capture.close();
     this.stream.finish();
     this.#tell();
@@ -97,7 +104,12 @@ export class Producer {
   }
 
   #hear(samples, level) {
-    if (!this.ring) return; // the rate is known, the ring follows in the same task
+    if (!this.ring) return; // the microphone is open and `begin` goes on in a moment
+    if (this.remembered) {
+      const begun = positionNow(this.remembered, Date.now()) - samples.length;
+      this.ring.moveTo(Math.max(this.ring.end, begun)); // what was said during the reload is skipped
+      this.remembered = null;
+    }
     this.ring.push(samples);
     this.stream?.pump();
     this.onLevel(level);
@@ -126,10 +138,7 @@ export class Producer {
 
   #connection(state, detail) {
     this.detail = detail;
-    if (state === "live") {
-      this.#save();
-      if (this.stream.finishing) forget();
-    }
+    if (state === "live") this.#save();
     if (state === "stopped" || state === "failed") {
       forget();
       this.capture.close();
@@ -143,7 +152,7 @@ export class Producer {
   /** One state out of three: the connection's, the microphone's, and whether the end is near. */
   #tell(connection = this.stream?.state) {
     if (!this.stream) return;
-    const kept = (this.ring.length ?? 0) / this.stream.rate; // seconds
+    const kept = this.ring.length / this.stream.rate; // seconds
     if (this.stream.finishing) {
       this.onState(connection === "live" ? "finishing" : "finishing-waiting", {});
     } else if (connection !== "live") {
@@ -171,6 +180,3 @@ export async function claim(session) {
       .catch(() => resolve(null)); // the time is up
   });
 }
-
-/** The session this tab was captioning before it was reloaded. */
-export { recall };

@@ -11,22 +11,22 @@ const dates = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyl
  * @param {string} current the session on the page, "" for none
  */
 export function showSessions(list, sessions, current) {
-  list.replaceChildren(...sessions.map((session) => row(session, session.id === current)));
+  list.replaceChildren(...sessions.map((session) => row(session, session.session === current)));
 }
 
 function row(session, current) {
   const item = document.createElement("li");
   const link = document.createElement("a");
-  link.href = `?session=${encodeURIComponent(session.id)}`;
+  link.href = `?session=${encodeURIComponent(session.session)}`;
   if (current) link.setAttribute("aria-current", "page");
   const name = document.createElement("span");
   name.className = "name";
-  name.textContent = session.title || session.id;
+  name.textContent = session.title || "Untitled session";
   const facts = document.createElement("span");
   facts.className = "facts";
   facts.textContent = [
     dates.format(new Date(session.created * 1_000)),
-    ...(session.audio_end > 0 ? [clock(session.audio_end)] : []),
+    ...(session.decided_s >= 1 ? [clock(session.decided_s)] : []),
   ].join(" · ");
   link.append(name, facts);
   if (session.live) {

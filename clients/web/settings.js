@@ -1,5 +1,7 @@
 /** How the page looks and answers to keys: chosen by the reader, kept by the browser. */
 
+import { lasting, readJson } from "./store.js";
+
 const KEY = "amanuensis.display";
 
 /** Factors on the type size that the window's width suggests. */
@@ -17,7 +19,7 @@ const DEFAULTS = Object.freeze({
 export class Settings extends EventTarget {
   constructor() {
     super();
-    this.values = { ...DEFAULTS, ...JSON.parse(localStorage.getItem(KEY) ?? "{}") };
+    this.values = { ...DEFAULTS, ...readJson(lasting, KEY) };
     this.apply();
   }
 
@@ -27,7 +29,7 @@ export class Settings extends EventTarget {
 
   set(name, value) {
     this.values[name] = value;
-    localStorage.setItem(KEY, JSON.stringify(this.values));
+    lasting.setItem(KEY, JSON.stringify(this.values));
     this.apply();
     this.dispatchEvent(new Event("change"));
   }

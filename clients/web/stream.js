@@ -120,7 +120,7 @@ export class Stream {
 
   #receive(message) {
     this.heard = performance.now();
-    if (message.type === "error") this.error = message;
+    if (message.type === "error" && message.fatal) this.error = message;
     if (message.type === "started") this.#begin(message);
     this.onMessage(message);
     if (message.type === "stopped") this.abandon("stopped");
@@ -157,8 +157,8 @@ export class Stream {
       this.abandon("failed", { error: error ?? { code: CODES[code] ?? "closed" } });
       return;
     }
-    if (this.stopSent && code === 1000) {
-      this.abandon("stopped");
+    if (code === 1000) {
+      this.abandon("stopped"); // the server closes this way when the session is over
       return;
     }
     const wish = error?.retry_after_s ? error.retry_after_s * 1_000 : 0;

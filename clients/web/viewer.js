@@ -67,7 +67,7 @@ export class Viewer {
   }
 
   #receive(message) {
-    if (message.type === "error") this.error = message;
+    if (message.type === "error" && message.fatal) this.error = message;
     if (message.type === "snapshot") {
       this.seen = true;
       this.over = !message.live;
@@ -83,6 +83,12 @@ export class Viewer {
   async #lose(code) {
     this.socket = null;
     if (this.closed) return;
+    if (code === 1000) {
+      this.over = true;
+      this.close();
+      this.#enter("ended");
+      return;
+    }
     if (FINAL_CODES.has(code)) {
       this.#fail(this.error ?? { code: CODES[code] });
       return;

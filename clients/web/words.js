@@ -82,13 +82,20 @@ export function viewing(state) {
   }
 }
 
+/** What a status line says of the daemon's lag, in steps, so that it does not change all the time. */
+export function lateness(seconds) {
+  if (seconds < 2) return "";
+  const about = seconds < 5 ? "a few" : `about ${5 * Math.round(seconds / 5)}`;
+  return ` · ${about} seconds behind, the computer is busy`;
+}
+
 /** A line in place of text that does not exist. */
 export function gap({ start, end, reason }) {
   const length = duration(end - start);
   if (reason === "overload") return `${length} not captioned: the computer was overloaded`;
   if (reason === "source_lost") return `${length} not heard: the microphone was away`;
   if (reason === "client_skipped") return `${length} not heard: the page or its connection was away`;
-  return `${length} left out: no words could be made out`;
+  return `${length} of sound without words`;
 }
 
 /** @param {{id: string, name?: string}} speaker S1, S2 ... */

@@ -132,6 +132,8 @@ class OnnxCache:
     def extend(self, tokens: Sequence[int]) -> Array:
         """tokens [k] on top -> logits [k, vocabulary]."""
         after = self._length + len(tokens)
+        if after > self._architecture.most_tokens:
+            raise ModelError(f"a decoding of {after} tokens does not fit; decode a shorter window")
         if after >= self._capacity:
             self._reserve(max(after, 2 * self._capacity))
         self._bind("tokens", np.array([tokens], np.int64))
@@ -161,8 +163,6 @@ class OnnxCache:
     def _reserve(self, tokens: int) -> None:
         """Makes room for so many tokens and the dummy behind them, keeping what is cached."""
         size = self._architecture
-        if self._length >= size.most_tokens:
-            raise ModelError(f"a decoding longer than {size.most_tokens} tokens; decode shorter windows")
         self._capacity = min(tokens, size.most_tokens) + 1
         before = self._stored
         self._stored = np.zeros(

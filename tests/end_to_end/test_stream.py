@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from typing import Any
 
@@ -89,7 +90,9 @@ def test_a_marker(daemon, producer, pcm) -> None:
             marker = await p.until("marker")
             assert marker["id"] == "here" and marker["audio_end"] == pytest.approx(6.0)
             assert marker["seq"] == max(event["seq"] for event in p.of("final") + p.of("gap"))
-            assert not [e for e in p.events[p.events.index(marker) :] if e.get("end", 9) <= 6 and "seq" not in e]
+            assert not [
+                e for e in p.events[p.events.index(marker) :] if e.get("end", 9) <= 6 and "seq" not in e
+            ]
 
     asyncio.run(main())
 
@@ -148,12 +151,16 @@ def test_every_raw_encoding(daemon, producer, recording, encoding: str, rate: in
     """The same speech in any encoding gives the same number of seconds and about the same utterances."""
 
     async def main() -> None:
-        frame = av.AudioFrame.from_ndarray(recording("two_cities.wav")[None, : 16_000 * 5], format="flt", layout="mono")
+        frame = av.AudioFrame.from_ndarray(
+            recording("two_cities.wav")[None, : 16_000 * 5], format="flt", layout="mono"
+        )
         frame.sample_rate = 16_000
         codec = {"pcm_s16le": "s16", "pcm_f32le": "flt", "mulaw": "s16", "alaw": "s16"}[encoding]
         layout = "mono" if channels == 1 else "stereo"
         frames = av.AudioResampler(format=codec, layout=layout, rate=rate).resample(frame)
-        data = b"".join(bytes(f.planes[0])[: f.samples * channels * (4 if codec == "flt" else 2)] for f in frames)
+        data = b"".join(
+            bytes(f.planes[0])[: f.samples * channels * (4 if codec == "flt" else 2)] for f in frames
+        )
         if encoding in ("mulaw", "alaw"):
             data = _companded(np.frombuffer(data, "<i2"), encoding)
         async with daemon() as d, producer(d.url) as p:
@@ -177,15 +184,14 @@ def _companded(samples: np.ndarray, encoding: str) -> bytes:
 
 
 def test_a_container(daemon, producer, assets) -> None:
-    """A wav file cut anywhere is decoded on its way; a marker behind it waits for its last sample."""
+    """A wav file cut anywhere is decoded on its way; a finalize behind it waits for what was sent."""
 
     async def main() -> None:
         async with daemon() as d, producer(d.url) as p:
             await p.start("wav")
             await p.send((assets / "beckett.wav").read_bytes(), step=7_777)
-            await p.say(type="marker", id="all")
-            marker = await p.until("marker")
-            assert marker["audio_end"] > 9.0
+            await p.say(type="finalize", id="all")
+            assert (await p.until("finalized"))["audio_end"] > 9.7  # what a demuxer holds back is little
             await p.say(type="stop")
             assert (await p.until("stopped"))["audio_end"] == pytest.approx(9.97, abs=0.1)
             assert await p.closed() == 1000
@@ -227,8 +233,8 @@ def test_faster_than_real_time(daemon, producer, pcm) -> None:
     """Audio is taken up to max_backlog_s, then TCP holds the producer back; nothing is lost of it."""
 
     async def main() -> None:
-        slow = ScriptedTranscriber([(0.4 * i, 0.4 * i + 0.3, f"w{i}") for i in range(400)], delay_s=0.1)
-        async with daemon(slow, server={"max_backlog_s": 3.0}) as d, producer(d.url) as p:
+        slow = ScriptedTranscriber([(0.4 * i, 0.4 * i + 0.3, f"w{i}") for i in range(400)], delay_s=0.3)
+        async with daemon(slow, server={"max_backlog_s": 20.0}) as d, producer(d.url) as p:
             started = await p.start(partials=False)
             (driver,) = d.service.drivers.values()
             most = 0.0
@@ -245,8 +251,8 @@ def test_faster_than_real_time(daemon, producer, pcm) -> None:
                 await p.say(type="stop")
                 stopped = await p.until("stopped", 60)
             assert stopped["audio_end"] == pytest.approx(40.0)
-            assert not p.of("gap") and most < 3.0 + 1.0
-            assert started["limits"]["max_backlog_s"] == 3.0
+            assert not p.of("gap") and 5.0 < most < 20.0 + 1.0
+            assert started["limits"]["max_backlog_s"] == 20.0
 
     asyncio.run(main())
 
@@ -276,20 +282,23 @@ def test_status_under_load(daemon, producer, pcm) -> None:
 
     async def main() -> None:
         slow = ScriptedTranscriber([(0.4 * i, 0.4 * i + 0.3, f"w{i}") for i in range(400)], delay_s=0.4)
-        async with daemon(slow, engine={"workers": 1, "capacity": 8}) as d:
-            async with producer(d.url) as p, producer(d.url) as other:
-                await p.start()
-                await other.start()
-                data = pcm(seconds=8)
-                begun = time.monotonic()
-                await asyncio.gather(p.send(data, pause_s=0.08), other.send(data, pause_s=0.08))
-                await p.say(type="stop")
-                await p.until("stopped", 60)
-                degraded = [event for event in p.of("status") if event["degraded"]]
-                assert degraded and degraded[0]["reason"] and degraded[0]["step_ms"] > 250
-                assert len(p.of("status")) <= 2 + (time.monotonic() - begun)
-                status = (await _get(d.url + "/status")).json()
-                assert status
+        async with (
+            daemon(slow, engine={"workers": 1, "capacity": 8}) as d,
+            producer(d.url) as p,
+            producer(d.url) as other,
+        ):
+            await p.start()
+            await other.start()
+            data = pcm(seconds=8)
+            begun = time.monotonic()
+            await asyncio.gather(p.send(data, pause_s=0.08), other.send(data, pause_s=0.08))
+            await p.say(type="stop")
+            await p.until("stopped", 60)
+            degraded = [event for event in p.of("status") if event["degraded"]]
+            assert degraded and degraded[0]["reason"] and degraded[0]["step_ms"] > 250
+            assert len(p.of("status")) <= 2 + (time.monotonic() - begun)
+            status = (await _get(d.url + "/status")).json()
+            assert status
 
     asyncio.run(main())
 
@@ -312,3 +321,30 @@ def test_what_the_model_cannot_do(daemon, producer) -> None:
             assert (await p.until("stopped"))["audio_end"] == 0
 
     asyncio.run(main())
+
+
+def test_the_embedded_model(daemon_process, producer, pcm) -> None:
+    """A real daemon hears what is said, with partials on the way, and every promise kept."""
+
+    async def main(url: str) -> None:
+        async with producer(url) as p:
+            started = await p.start(words=True)
+            assert started["model"] == "moonshine-tiny" and "cpu" in started["device"]
+            await p.send(pcm(seconds=13), pause_s=0.04)
+            await p.say(type="stop")
+            await p.until("stopped", 60)
+            _check_promises(p.events)
+            text = " ".join(_text(p.events)).lower()
+            for phrase in ("best of times", "worst of times", "age of wisdom", "epoch of belief"):
+                assert phrase in text, text
+            assert p.of("partial")
+            for final in p.of("final"):
+                words = final["words"]
+                assert " ".join(word["text"] for word in words) == final["text"]
+                assert all(a["start"] <= b["start"] for a, b in itertools.pairwise(words))
+
+    process = daemon_process(scripted=False)
+    asyncio.run(main(process.url))
+    assert process.terminate() == 0
+    log = "\n".join(process.lines).lower()
+    assert "best of times" not in log and "wisdom" not in log  # nobody's words are in the log

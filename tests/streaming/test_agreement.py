@@ -20,29 +20,29 @@ def texts(some):
 def test_words_agreed_on_twice_are_committed():
     """All but the last word of the common beginning stays."""
     agreement = LocalAgreement()
-    agreement.receive_hypothesis(words("it was the test"))
+    agreement.receive_hypothesis(words("it was the test"), 0)
     assert texts(agreement.committed) == ""
-    agreement.receive_hypothesis(words("it was the best of"))
+    agreement.receive_hypothesis(words("it was the best of"), 0)
     assert (texts(agreement.committed), texts(agreement.tentative)) == ("it was the", "best of")
-    agreement.receive_hypothesis(words("it was the best of times"))
+    agreement.receive_hypothesis(words("it was the best of times"), 0)
     assert texts(agreement.committed) == "it was the best of"
 
 
 def test_the_last_word_is_held_back():
     """The word that the audio may cut through is not committed, agreed or not."""
     agreement = LocalAgreement()
-    agreement.receive_hypothesis(words("it was"))
-    agreement.receive_hypothesis(words("it was"))
+    agreement.receive_hypothesis(words("it was"), 0)
+    agreement.receive_hypothesis(words("it was"), 0)
     assert texts(agreement.committed) == "it"
 
 
 def test_a_hypothesis_that_drops_a_committed_word():
     """Is a broken decoder, and said so."""
     agreement = LocalAgreement()
-    agreement.receive_hypothesis(words("it was the"))
-    agreement.receive_hypothesis(words("it was the"))
+    agreement.receive_hypothesis(words("it was the"), 0)
+    agreement.receive_hypothesis(words("it was the"), 0)
     with pytest.raises(StateError):
-        agreement.receive_hypothesis(words("he was the"))
+        agreement.receive_hypothesis(words("he was the"), 0)
 
 
 @given(st.lists(st.lists(st.sampled_from("abcd"), max_size=8), max_size=12))
@@ -51,6 +51,6 @@ def test_committed_words_only_grow(hypotheses):
     agreement = LocalAgreement()
     for letters in hypotheses:
         before = agreement.committed
-        agreement.receive_hypothesis(before + words(" ".join(letters)))
+        agreement.receive_hypothesis(before + words(" ".join(letters)), 0)
         assert agreement.committed[: len(before)] == before
         assert agreement.committed + agreement.tentative == before + words(" ".join(letters))

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from npu.scripted import ScriptedTranscriber
 from streaming.errors import StateError
 from streaming.events import Final, Finalized, Gap, Ledger, Marker, Partial, Stopped
-from streaming.session import ResumePoint, Session, SessionOptions, SessionSettings
+from streaming.session import Session
+from streaming.settings import ResumePoint, SessionOptions, SessionSettings
 from streaming.vad import SpeechDetector
 from streaming.window import Hypothesis, Purpose, Word
 

@@ -1,0 +1,43 @@
+"""What a session is made with. Durations in seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from streaming.endpoint import EndpointSettings
+from streaming.events import Ledger
+from streaming.pauses import CutSettings
+
+
+@dataclass(frozen=True)
+class SessionOptions:
+    """What a producer asked for."""
+
+    language: str = "en"
+    partials: bool = True
+    words: bool = False
+
+
+@dataclass(frozen=True)
+class SessionSettings:
+    """How live text is made."""
+
+    first_partial_s: float = 0.25  # speech before the first partial is asked for
+    step_growth: float = 0.4  # partials of an utterance of length L come at least this times L apart
+    early_s: float = 0.2  # quiet after which the final is computed; it is shown when the hang-over is over
+    agreement_s: float = 0.6  # words are committed that all hypotheses over this much more audio agree on
+    context_s: float = 5.0  # an utterance up to this long is heard again with the next, which it explains ...
+    context_gap_s: float = 1.0  # ... where no more than this lies between the two
+    max_failures: int = 2  # decodings that may fail before the audio becomes a gap
+    endpoint: EndpointSettings = field(default_factory=EndpointSettings)
+    cuts: CutSettings = field(default_factory=CutSettings)
+
+
+@dataclass(frozen=True)
+class ResumePoint:
+    """Where a session read back from the journal goes on."""
+
+    seq: int  # its last durable event
+    utterance: int  # its last utterance
+    sample: int  # everything before is decided
+    ledger: Ledger  # of everything before

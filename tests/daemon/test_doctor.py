@@ -1,0 +1,117 @@
+"""What the doctor says of machines in several states."""
+
+from __future__ import annotations
+
+import io
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from daemon.doctor import Finding, examine, report
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in ("CONFIG", "STATE", "CACHE"):
+        monkeypatch.setenv(f"XDG_{kind}_HOME", str(tmp_path / kind))
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def _examine(tmp_path: Path, config: str = "", url: str = "http://127.0.0.1:9") -> dict[str, Finding]:
+    path = tmp_path / "config.toml"
+    path.write_text(config or f"[server]\nport = {_free_port()}\n")
+    return {finding.name: finding for finding in examine(url, path)}
+
+
+def test_this_machine(tmp_path: Path) -> None:
+    """Everything that is needed is there, and what is said of it holds something to go by."""
+    findings = _examine(tmp_path)
+    assert all(finding.ok for finding in findings.values() if finding.needed), findings
+    assert "core" in findings["Processor"].says
+    assert "cpu" in findings["ONNX Runtime"].says
+    assert "verified" in findings["Moonshine tiny"].says and "verified" in findings["Silero VAD"].says
+    assert "free for it" in findings["Daemon"].says
+    assert all(finding.remedy for finding in findings.values() if not finding.ok)
+
+
+def test_a_journal_that_cannot_be_written(tmp_path: Path) -> None:
+    """It is named, with the command that fixes it, and the status says that the daemon cannot run."""
+    (tmp_path / "file").write_text("")
+    findings = _examine(tmp_path, f'[journal]\npath = "{tmp_path}/file/journal.db"\n')
+    assert not findings["Journal"].ok and findings["Journal"].needed
+    assert "install -d" in findings["Journal"].remedy
+    assert report(iter(findings.values()), Console(file=io.StringIO())) == 1
+
+
+def test_a_configuration_with_a_mistake(tmp_path: Path) -> None:
+    """The key is named; the rest is looked at all the same."""
+    findings = _examine(tmp_path, "[server]\nprot = 1\n")
+    assert not findings["Configuration"].ok and "prot" in findings["Configuration"].says
+    assert "Journal" in findings
+
+
+def test_a_port_that_is_taken(tmp_path: Path) -> None:
+    """By a stranger: the daemon cannot run there."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        findings = _examine(tmp_path, f"[server]\nport = {port}\n")
+    assert not findings["Daemon"].ok and "--port 0" in findings["Daemon"].remedy
+
+
+def test_a_daemon_that_runs(tmp_path: Path, daemon_process) -> None:
+    """It is found at its address."""
+    url = daemon_process().url
+    assert _examine(tmp_path, url=url)["Daemon"].says == f"runs at {url}"
+
+
+def test_no_portaudio(tmp_path: Path) -> None:
+    """The daemon can run without; the package is named, and the exit status is 0."""
+    (tmp_path / "sounddevice.py").write_text("raise OSError('PortAudio library not found')")
+    env = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}", "COLUMNS": "120"}
+    result = subprocess.run(
+        [sys.executable, "-m", "daemon", "doctor", "--url", "http://127.0.0.1:9"],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "sudo apt install libportaudio2" in result.stdout
+    assert result.returncode == (1 if "cannot be had" in result.stdout else 0)
+
+
+def test_a_wheel_that_differs(tmp_path: Path) -> None:
+    """Without the embedded model the daemon cannot run, and the release that has it is named."""
+    package = tmp_path / "moonshine_voice"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    code = (
+        "import sys; from daemon.doctor import examine;"
+        "print(*(f.name + '|' + str(f.ok) + '|' + f.remedy for f in examine('http://127.0.0.1:9')), sep='\\n')"
+    )
+    env = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert "Moonshine tiny|False|pip install moonshine-voice==0.0.73" in result.stdout
+    assert "Silero VAD|False|pip install moonshine-voice==0.0.73" in result.stdout
+
+
+def test_the_table_on_a_narrow_terminal() -> None:
+    """Nothing is cut off."""
+    console = Console(file=io.StringIO(), width=40)
+    finding = Finding("Journal", False, "a long sentence about a folder", "sudo install -d /a/path/to/it")
+    assert report(iter([finding]), console) == 1
+    shown = "".join(console.file.getvalue().split())
+    assert "alongsentenceaboutafolder" in shown and "sudoinstall-d/a/path/to/it" in shown

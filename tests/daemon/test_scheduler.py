@@ -1,0 +1,199 @@
+"""The scheduler, with clients that say what they want and a model whose speed is given."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+from daemon.calibration import calibrate, capacity_of
+from daemon.scheduler import Deadline, Scheduler, urgency
+from daemon.worker import Result
+from npu.scripted import ScriptedTranscriber
+from streaming.errors import Overloaded
+from streaming.window import Hypothesis, Purpose, Window
+
+
+class Gate:
+    """A model that waits to be let through, and remembers the order."""
+
+    name = device = "gate"
+
+    def __init__(self) -> None:
+        self.order: list[int] = []
+        self.open = threading.Semaphore(0)
+
+    def transcribe(self, window: Window) -> Hypothesis:
+        """Blocks until the gate opens."""
+        self.order.append(window.utterance)
+        self.open.acquire(timeout=5)
+        return Hypothesis(words=())
+
+
+class Client:
+    """Wants one window; `number` says who it is."""
+
+    def __init__(self, number: int, purpose: Purpose, due: float) -> None:
+        self.number = number
+        self.wanted: Deadline | None = urgency(purpose, due)
+        self.results: list[Result] = []
+        self.step_s = 0.0
+
+    def deadline(self) -> Deadline | None:
+        """What it wants."""
+        return self.wanted
+
+    def next_window(self) -> Window:
+        """Its window."""
+        self.wanted = None
+        audio = np.zeros(1_600, np.float32)
+        return Window(self.number, 0, audio, (), (), Purpose.FINAL)
+
+    def receive_result(self, result: Result) -> None:
+        """Its window came back."""
+        self.results.append(result)
+
+    def stretch(self, step_s: float) -> None:
+        """Partials thin out."""
+        self.step_s = step_s
+
+
+def _scheduler(model: Any, workers: int = 1, capacity: int = 10) -> Scheduler:
+    return Scheduler(model, workers, capacity, step_s=0.25, max_step_s=1.5)
+
+
+def test_the_order() -> None:
+    """Finals before partials, then who has waited longest, whoever asked first."""
+
+    async def main() -> None:
+        gate = Gate()
+        scheduler = _scheduler(gate)
+        clients = [
+            Client(0, Purpose.PARTIAL, 9.0),  # finds the worker idle
+            Client(1, Purpose.PARTIAL, 5.0),
+            Client(2, Purpose.PARTIAL, 4.0),
+            Client(3, Purpose.FINAL, 8.0),
+            Client(4, Purpose.FINAL, 7.0),
+        ]
+        for client in clients:
+            scheduler.add(client)
+            scheduler.wake(client)
+        assert scheduler.load.waiting == 4 and scheduler.load.busy == 1
+        gate.open.release(5)
+        await asyncio.wait_for(scheduler.quiet(), 5)
+        assert gate.order == [0, 4, 3, 2, 1]
+        assert all(len(client.results) == 1 for client in clients)
+        await scheduler.close()
+
+    asyncio.run(main())
+
+
+def test_a_demand_that_is_withdrawn() -> None:
+    """Is not served; a session that has gone gets nothing back."""
+
+    async def main() -> None:
+        gate = Gate()
+        scheduler = _scheduler(gate)
+        first, second, third = (Client(n, Purpose.FINAL, float(n)) for n in range(3))
+        for client in (first, second, third):
+            scheduler.add(client)
+            scheduler.wake(client)
+        second.wanted = None
+        scheduler.wake(second)
+        scheduler.remove(first)
+        scheduler.remove(third)
+        gate.open.release(3)
+        await asyncio.wait_for(scheduler.quiet(), 5)
+        assert gate.order == [0] and not first.results and not second.results
+        await scheduler.close()
+
+    asyncio.run(main())
+
+
+def test_admission() -> None:
+    """The session beyond the capacity is refused, with when to try again."""
+
+    async def main() -> None:
+        scheduler = _scheduler(Gate(), capacity=2)
+        clients = [Client(n, Purpose.PARTIAL, 0.0) for n in range(2)]
+        for client in clients:
+            scheduler.admit()
+            scheduler.add(client)
+        with pytest.raises(Overloaded) as refusal:
+            scheduler.admit()
+        assert refusal.value.retry_after_s > 0
+        scheduler.remove(clients[0])
+        scheduler.admit()
+        await scheduler.close()
+
+    asyncio.run(main())
+
+
+def test_steps() -> None:
+    """Stretch while the workers are busy, up to the most, and shrink back to the least when they are idle."""
+
+    async def main() -> None:
+        scheduler = _scheduler(ScriptedTranscriber([], delay_s=0.02))
+        client = Client(0, Purpose.PARTIAL, time.monotonic())
+        scheduler.add(client)
+        assert client.step_s == 0.25
+
+        def again(result: Result) -> None:
+            client.wanted = urgency(Purpose.PARTIAL, time.monotonic())
+            scheduler.wake(client)
+
+        client.receive_result = again  # type: ignore[method-assign]
+        scheduler.wake(client)
+        for _ in range(12):
+            await asyncio.sleep(0.05)
+            scheduler.tick()
+        assert client.step_s == 1.5 and scheduler.load.utilisation > 0.7
+        client.receive_result = lambda result: None  # type: ignore[method-assign]
+        await scheduler.quiet()
+        for _ in range(30):
+            await asyncio.sleep(0.005)
+            scheduler.tick()
+        assert client.step_s == 0.25
+        await scheduler.close()
+
+    asyncio.run(main())
+
+
+def test_lag() -> None:
+    """Is how long the most patient window has been due."""
+
+    async def main() -> None:
+        gate = Gate()
+        scheduler = _scheduler(gate)
+        for number in range(2):
+            client = Client(number, Purpose.FINAL, time.monotonic() - 2.0)
+            scheduler.add(client)
+            scheduler.wake(client)
+        assert 2.0 <= scheduler.load.lag_s < 2.5
+        gate.open.release(2)
+        await scheduler.quiet()
+        assert scheduler.load.lag_s == 0
+        await scheduler.close()
+
+    asyncio.run(main())
+
+
+def test_calibration() -> None:
+    """Measures the model on all workers at once, within about the time it is given."""
+    begun = time.monotonic()
+    measured = calibrate(ScriptedTranscriber([], delay_s=0.05), 2, max_step_s=1.5, duration_s=0.5)
+    assert time.monotonic() - begun < 1.5
+    assert measured.window_s == pytest.approx(0.05, rel=0.5)
+    assert measured.capacity == capacity_of(measured.window_s, 2, 1.5)
+
+
+def test_capacity() -> None:
+    """Grows with the cores and with the steps, shrinks with the cost, and is never zero."""
+    assert capacity_of(0.04, 2, 1.5) == 37
+    assert capacity_of(0.04, 4, 1.5) == 74
+    assert capacity_of(0.04, 2, 0.5) < capacity_of(0.04, 2, 3.0)
+    assert capacity_of(30.0, 1, 1.5) == 1

@@ -1,0 +1,70 @@
+"""Engine workers."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+from daemon.worker import Result, Workers
+from npu.scripted import ScriptedTranscriber
+from streaming.errors import ModelError
+from streaming.window import Purpose, Window
+
+
+def _window(seconds: float = 1.0) -> Window:
+    audio = np.zeros(round(16_000 * seconds), np.float32)
+    return Window(utterance=1, start=0, audio=audio, forced=(), draft=(), purpose=Purpose.FINAL)
+
+
+def _run(workers: Workers, count: int) -> list[Result]:
+    results: list[Result] = []
+    done = threading.Semaphore(0)
+
+    def report(result: Result) -> None:
+        results.append(result)
+        done.release()
+
+    for _ in range(count):
+        workers.submit(_window(), report)
+    for _ in range(count):
+        assert done.acquire(timeout=5)
+    return results
+
+
+def test_results() -> None:
+    """Carry the hypothesis and the times; several workers work at once."""
+    workers = Workers(ScriptedTranscriber([(0.1, 0.3, "yes")], delay_s=0.1), 4)
+    results = _run(workers, 4)
+    workers.close()
+    assert all(result.hypothesis and result.hypothesis.words[0].text == "yes" for result in results)
+    assert all(0.1 <= result.ended - result.began < 0.5 for result in results)
+    assert max(r.began for r in results) < min(r.ended for r in results)
+
+
+@pytest.mark.parametrize("error", [ModelError("no weights"), RuntimeError("vendor"), MemoryError()])
+def test_a_model_that_fails(error: Exception) -> None:
+    """Becomes a result, and the worker goes on."""
+
+    class Failing:
+        name = device = "failing"
+
+        def transcribe(self, window: Window) -> Any:
+            raise error
+
+    workers = Workers(Failing(), 1)
+    results = _run(workers, 3)
+    workers.close()
+    assert [result.failure for result in results] == ["model_failed"] * 3
+    assert all(result.hypothesis is None for result in results)
+
+
+def test_closing() -> None:
+    """Waits for the window in progress."""
+    workers = Workers(ScriptedTranscriber([], delay_s=0.2), 1)
+    results: list[Result] = []
+    workers.submit(_window(), results.append)
+    workers.close()
+    assert len(results) == 1

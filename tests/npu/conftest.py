@@ -1,0 +1,147 @@
+"""What the tests of the models share: real speech, and the model made resident once."""
+
+from __future__ import annotations
+
+import hashlib
+import wave
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soxr
+from numpy.typing import NDArray
+
+from npu.backends.onnx import OnnxBackend
+from npu.backends.reference import ReferenceBackend
+from npu.decoding import Rules
+from npu.embedded import TOKENIZER, package_folder, shipped
+from npu.lean import Graphs, lean_graphs, shipped_weights
+from npu.model import Cache
+from npu.moonshine import TINY
+from npu.tokens import Tokenizer
+from npu.transcriber import ModelTranscriber
+from npu.weights import Weights
+from streaming.window import SAMPLE_RATE
+
+Array = NDArray[np.float32]
+
+
+@pytest.fixture(scope="session")
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder that begins empty."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def clips() -> dict[str, Array]:
+    """The wheel's recordings of speech, 16 kHz mono, by name."""
+    return {path.stem: _speech(path) for path in sorted((package_folder() / "assets").glob("*.wav"))}
+
+
+@pytest.fixture(scope="session")
+def weights() -> Weights:
+    """The shipped weights."""
+    return shipped_weights()
+
+
+@pytest.fixture(scope="session")
+def graphs(cache_dir: Path) -> Graphs:
+    """The built pair."""
+    return lean_graphs(cache_dir, lambda _line: None)
+
+
+@pytest.fixture(scope="session")
+def backend(graphs: Graphs) -> OnnxBackend:
+    """Moonshine tiny on ONNX Runtime."""
+    return OnnxBackend(TINY, graphs.encoder, graphs.decoder)
+
+
+@pytest.fixture(scope="session")
+def reference(weights: Weights) -> ReferenceBackend:
+    """Moonshine tiny in NumPy."""
+    return ReferenceBackend(TINY, weights)
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Tokenizer:
+    """Moonshine's vocabulary."""
+    return Tokenizer.read(shipped(TOKENIZER))
+
+
+@pytest.fixture(scope="session")
+def transcriber(backend: OnnxBackend, tokenizer: Tokenizer) -> ModelTranscriber:
+    """The whole way from window to hypothesis."""
+    return ModelTranscriber(backend, TINY, tokenizer)
+
+
+@pytest.fixture(scope="session")
+def rules(tokenizer: Tokenizer) -> Rules:
+    """Those of a window of ten seconds."""
+    most = TINY.token_limit(10 * SAMPLE_RATE, SAMPLE_RATE)
+    return Rules(begin=TINY.begin, end=TINY.end, most=most, word_starts=tokenizer.word_starts)
+
+
+class Parrot:
+    """A backend without audio: which token follows is a fixed function of the last two. The twin of a real model."""
+
+    name = "parrot"
+    device = "none"
+
+    def __init__(self, vocabulary: int, seed: int) -> None:
+        self.vocabulary = vocabulary
+        self.calls: list[int] = []  # tokens of each
+        self._seed = seed
+
+    def encode(self, audio: Array) -> ParrotWindow:
+        return ParrotWindow()
+
+    def extend(self, cache: Cache, tokens: tuple[int, ...]) -> Array:
+        assert isinstance(cache, ParrotCache)
+        self.calls.append(len(tokens))
+        rows = []
+        for token in tokens:
+            cache.tokens.append(token)
+            digest = hashlib.blake2b(repr((self._seed, cache.tokens[-2:])).encode(), digest_size=8).digest()
+            rows.append(np.random.default_rng(int.from_bytes(digest)).standard_normal(self.vocabulary))
+        return np.array(rows, np.float32)
+
+
+class ParrotWindow:
+    """Nothing heard."""
+
+    frames = 1
+
+    def start(self) -> ParrotCache:
+        return ParrotCache([])
+
+
+class ParrotCache:
+    """The tokens themselves."""
+
+    def __init__(self, tokens: Sequence[int]) -> None:
+        self.tokens = list(tokens)
+
+    @property
+    def length(self) -> int:
+        return len(self.tokens)
+
+    def truncate(self, n: int) -> None:
+        del self.tokens[n:]
+
+    def attention(self) -> Array:
+        return np.ones((self.length, 1), np.float32)
+
+
+@pytest.fixture(scope="session")
+def parrot() -> type[Parrot]:
+    """Makes parrots: vocabulary and seed."""
+    return Parrot
+
+
+def _speech(path: Path) -> Array:
+    with wave.open(str(path)) as stream:
+        frames = np.frombuffer(stream.readframes(stream.getnframes()), np.int16)
+        mono = frames.reshape(-1, stream.getnchannels()).mean(axis=1) / 32768
+        rate = stream.getframerate()
+    return np.asarray(soxr.resample(mono.astype(np.float32), rate, SAMPLE_RATE), np.float32)

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from npu.loading import load_transcriber
+from streaming.errors import ModelError
+
+
+def test_embedded_model(cache_dir: Path) -> None:
+    """It loads, and says what it is and what it runs on."""
+    lines: list[str] = []
+    model = load_transcriber(cache_dir=cache_dir, progress=lines.append)
+    assert model.name == "moonshine-tiny"
+    assert model.device.startswith("cpu (onnxruntime ")
+    assert lines[-1] == "Loading moonshine-tiny"
+
+
+def test_unknown_model(cache_dir: Path) -> None:
+    """What is installed is named."""
+    with pytest.raises(ModelError, match="no model is called 'parakeet'; installed is moonshine-tiny"):
+        load_transcriber("parakeet", cache_dir=cache_dir)
+
+
+def test_device_that_is_not_there(cache_dir: Path) -> None:
+    """The package that is missing is named, before anything slow."""
+    with pytest.raises(ModelError, match="pip install onnxruntime-openvino"):
+        load_transcriber(device="openvino", cache_dir=cache_dir, progress=pytest.fail)
