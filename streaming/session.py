@@ -30,7 +30,7 @@ from streaming.events import (
 )
 from streaming.settings import ResumePoint, SessionOptions, SessionSettings
 from streaming.stitch import Seam
-from streaming.utterance import Ending, Utterance
+from streaming.utterance import Context, Ending, Utterance
 from streaming.vad import SpeechDetector
 from streaming.window import SAMPLE_RATE, Hypothesis, Purpose, Window, Word
 
@@ -50,15 +50,6 @@ class _Hole:
     start: int
     end: int
     reason: str
-
-
-@dataclass(frozen=True)
-class _Said:
-    """The last utterance, while it may explain the next."""
-
-    start: int
-    end: int
-    words: tuple[Word, ...]
 
 
 class State(Enum):
@@ -98,7 +89,7 @@ class Session:
         self._endpointer = Endpointer(self._settings.endpoint, start.sample)
         self._tape = Tape(start.sample)
         self._queue: deque[Utterance | _Hole] = deque()  # undecided, in order; only the last may be open
-        self._last: _Said | None = None
+        self._last: Context | None = None
         self._outstanding: Window | None = None
         self._markers: deque[tuple[int, Event]] = deque()  # position in samples, and what to say there
         self._seq = start.seq
@@ -203,15 +194,15 @@ class Session:
             raise StateError("next_window: nothing is in demand.")
         utterance = self._queue[0]
         assert isinstance(utterance, Utterance)
+        start = utterance.heard_from(demand.purpose)
         audio = utterance.audio
         if audio is None:
-            end = self._early_end(utterance) or self._tape.end
-            audio = self._tape.cut(utterance.audio_start, end)
+            audio = self._tape.cut(start, self._early_end(utterance) or self._tape.end)
         self._outstanding = Window(
             utterance=utterance.number,
-            start=utterance.audio_start,
+            start=start,
             audio=audio,
-            forced=utterance.agreement.forced,
+            forced=utterance.forced(demand.purpose),
             draft=utterance.agreement.draft,
             purpose=demand.purpose,
             timed=utterance.timed or (self._options.words and demand.purpose is Purpose.FINAL),
@@ -271,8 +262,7 @@ class Session:
         frame_end = self._endpointer.position
         utterance = self._open
         if isinstance(change, Opened):
-            audio_start, context = self._context(change.start)
-            self._begin(change.start, change.onset, audio_start, context, frame_end)
+            self._begin(change.start, change.onset, change.start, frame_end, self._context(change.start))
             events.append(Speech(state="start", time=_seconds(change.onset)))
         elif isinstance(change, Closed):
             self._close(change, events)
@@ -290,7 +280,7 @@ class Session:
         assert utterance is not None
         utterance.end(
             Ending(closed.end, closed.end, closed.offset, cut=False, spoken=closed.spoken),
-            self._tape.cut(utterance.audio_start, closed.end),
+            self._tape.cut(utterance.heard_from(Purpose.FINAL), closed.end),
         )
         events.append(Speech(state="end", time=_seconds(closed.offset)))
 
@@ -305,11 +295,15 @@ class Session:
         """The open utterance becomes two whose audio overlaps."""
         half = _samples(self._settings.cuts.overlap_s / 2)
         audio_end = min(at + half, now)
-        left.end(Ending(at, audio_end, at, cut=True), self._tape.cut(left.audio_start, audio_end))
+        left.end(
+            Ending(at, audio_end, at, cut=True), self._tape.cut(left.heard_from(Purpose.FINAL), audio_end)
+        )
         self._endpointer.cut(at)
-        self._begin(at, at, max(left.audio_start, at - half), (), now)
+        self._begin(at, at, max(left.audio_start, at - half), now)
 
-    def _begin(self, start: int, onset: int, audio_start: int, context: tuple[Word, ...], now: int) -> None:
+    def _begin(
+        self, start: int, onset: int, audio_start: int, now: int, context: Context | None = None
+    ) -> None:
         self._utterances += 1
         settings = self._settings
         utterance = Utterance(
@@ -318,13 +312,12 @@ class Session:
         utterance.pauses.receive_frames(self._frames(start, now))
         self._queue.append(utterance)
 
-    def _context(self, start: int) -> tuple[int, tuple[Word, ...]]:
-        """Where the model hears an utterance from that begins at `start`, and what it knows to be said there."""
+    def _context(self, start: int) -> Context | None:
+        """The utterance before, where it is near and its audio is still there."""
         last, self._last = self._last, None
         if last is None or self._queue or last.start < self._tape.start:
-            return start, ()
-        near = start - last.end <= _samples(self._settings.context_gap_s)
-        return (last.start, last.words) if near else (start, ())
+            return None
+        return last if start - last.end <= _samples(self._settings.context_gap_s) else None
 
     def _next_partial(self, utterance: Utterance) -> int:
         """The sample index at which its next partial is due."""
@@ -402,7 +395,7 @@ class Session:
     def _final(self, utterance: Utterance, words: tuple[Word, ...], ending: Ending) -> Final:
         self._account.book(utterance.start, ending.end, "speech")
         if not ending.cut and ending.end - utterance.start <= _samples(self._settings.context_s):
-            self._last = _Said(utterance.start, ending.end, words)
+            self._last = Context(utterance.start, ending.end, words)
         self.partial = None
         return Final(
             seq=self._next_seq(),
@@ -456,7 +449,7 @@ class Session:
     # memory
 
     def _forget(self) -> None:
-        keep = self._endpointer.undecided_from if self._open is None else self._open.audio_start
+        keep = self._endpointer.undecided_from if self._open is None else self._open.heard_from(Purpose.FINAL)
         if self._last is not None and keep - self._last.end > _samples(self._settings.context_gap_s):
             self._last = None
         if self._queue:  # the first may be heard again with the one after it

@@ -130,7 +130,6 @@ export class Stream {
     clearTimeout(this.timers.opening);
     this.start = { ...this.start, session };
     this.resumeToken = resume_token;
-    this.attempt = this.busyTries = 0;
     // After a reload the page's own count may be behind what had already left it.
     if (next_sample > this.ring.end) this.ring.moveTo(next_sample);
     this.cursor = next_sample;
@@ -145,6 +144,7 @@ export class Stream {
       this.#lose(1006);
       return;
     }
+    this.attempt = this.busyTries = 0; // it has lasted: the next loss is a fresh one
     if (!this.stopSent) this.#send({ type: "marker", id: "alive" });
   }
 

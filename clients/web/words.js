@@ -50,6 +50,7 @@ export function producing(state, { kept = 0, error = null } = {}) {
       return "No sound arrives from the microphone. Is it muted?";
     case "waiting":
       if (error?.code === "restarting") return "The daemon restarts. Nothing is lost; captions go on after it.";
+      if (error?.code === "session_failed") return `${error.message} Trying again; the sound is kept in this page.`;
       return kept > 85
         ? "Connection lost. Trying again; only the last 90 seconds of sound are kept."
         : "Connection lost. Trying again; nothing is lost, the sound is kept in this page.";

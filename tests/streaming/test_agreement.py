@@ -18,14 +18,14 @@ def texts(some):
 
 
 def test_words_agreed_on_twice_are_committed():
-    """All but the last word of the common beginning stays."""
+    """The common beginning stays, but for the last word of either."""
     agreement = LocalAgreement()
     agreement.receive_hypothesis(words("it was the test"), 0)
     assert texts(agreement.committed) == ""
     agreement.receive_hypothesis(words("it was the best of"), 0)
     assert (texts(agreement.committed), texts(agreement.tentative)) == ("it was the", "best of")
     agreement.receive_hypothesis(words("it was the best of times"), 0)
-    assert texts(agreement.committed) == "it was the best of"
+    assert texts(agreement.committed) == "it was the best"
 
 
 def test_the_last_word_is_held_back():
@@ -54,3 +54,14 @@ def test_committed_words_only_grow(hypotheses):
         agreement.receive_hypothesis(before + words(" ".join(letters)), 0)
         assert agreement.committed[: len(before)] == before
         assert agreement.committed + agreement.tentative == before + words(" ".join(letters))
+
+
+def test_agreement_takes_a_stretch_of_audio():
+    """Two hypotheses that heard nearly the same commit nothing; one that a third between them contradicts neither."""
+    agreement = LocalAgreement(span=100)
+    agreement.receive_hypothesis(words("it was the test of"), 0)
+    agreement.receive_hypothesis(words("it was the test of"), 40)
+    assert texts(agreement.committed) == ""
+    agreement.receive_hypothesis(words("it was a test of"), 80)
+    agreement.receive_hypothesis(words("it was the test of"), 120)
+    assert texts(agreement.committed) == "it was"

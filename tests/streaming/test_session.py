@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from npu.scripted import ScriptedTranscriber
+from streaming.detectors import FRAME
 from streaming.errors import StateError
 from streaming.events import Final, Finalized, Gap, Ledger, Marker, Partial, Stopped
 from streaming.session import Session
@@ -19,17 +20,27 @@ WORD_S = 0.4
 RATE = 16_000
 
 
-def script(seconds: float):
-    """A word each 0.4 s, whatever the audio says: what matters here is which stretches reach the model."""
-    return [(i * WORD_S, i * WORD_S + 0.35, f"w{i}") for i in range(int(seconds / WORD_S))]
+def script(audio):
+    """A word each 0.4 s where there is speech, whatever it says: which stretches reach the model is what matters."""
+    spoken = SpeechDetector(None).receive(np.concatenate([audio, np.zeros(RATE, np.float32)]))
+    words = []
+    for i in range(int(len(audio) / RATE / WORD_S)):
+        start, end = i * WORD_S, i * WORD_S + 0.35
+        if all(spoken[int(start * RATE) // FRAME : int(end * RATE) // FRAME + 1]):
+            words.append((start, end, f"w{len(words)}"))
+    return words
+
+
+def hearing(audio):
+    return ScriptedTranscriber(script(audio))
 
 
 class Run:
     """Drives a session with a transcriber that answers at once, or as late as asked."""
 
-    def __init__(self, session: Session, transcriber=None, seconds: float = 120.0) -> None:
+    def __init__(self, session: Session, transcriber) -> None:
         self.session = session
-        self.transcriber = transcriber or ScriptedTranscriber(script(seconds))
+        self.transcriber = transcriber
         self.events: list = []
         self.windows = 0
 
@@ -83,7 +94,7 @@ def check_promises(run: Run) -> None:
 
 def test_a_recording_becomes_partials_and_finals(recording):
     """Every utterance has partials whose committed text grows into its final."""
-    run = Run(new()).stream(recording("two_cities.wav")).finish()
+    run = Run(new(), hearing(recording("two_cities.wav"))).stream(recording("two_cities.wav")).finish()
     check_promises(run)
     assert len(run.of(Final)) >= 8
     assert {p.utterance for p in run.of(Partial)} >= {
@@ -97,15 +108,15 @@ def test_a_recording_becomes_partials_and_finals(recording):
 def test_any_cut_of_the_audio_into_messages(recording, sizes):
     """Where messages are cut changes no final and no gap."""
     audio = recording("beckett.wav")
-    run = Run(new()).stream(audio, sizes).finish()
+    run = Run(new(), hearing(audio)).stream(audio, sizes).finish()
     check_promises(run)
-    whole = Run(new()).stream(audio).finish()
+    whole = Run(new(), hearing(audio)).stream(audio).finish()
     assert run.of(Final, Gap, Stopped) == whole.of(Final, Gap, Stopped)
 
 
 def test_silence_says_nothing():
     """A minute of digital silence reaches no model and makes one line: stopped."""
-    run = Run(new()).stream(np.zeros(60 * RATE, np.float32)).finish()
+    run = Run(new(), hearing(np.zeros(RATE, np.float32))).stream(np.zeros(60 * RATE, np.float32)).finish()
     check_promises(run)
     assert run.windows == 0
     assert run.events == [Stopped(seq=1, audio_end=60.0, ledger=Ledger(silence_s=60.0))]
@@ -129,20 +140,20 @@ def test_speech_that_does_not_end_is_cut_and_stitched(recording, message):
             longest = max(longest, len(window.audio) / RATE)
             return super().transcribe(window)
 
-    run = Run(new(), Watching(script(90))).stream(audio, [message] * (len(audio) // message)).finish()
+    run = Run(new(), Watching(script(audio))).stream(audio, [message] * (len(audio) // message)).finish()
     check_promises(run)
     spoken = " ".join(final.text for final in run.of(Final)).split()
     numbers = [int(word[1:]) for word in spoken]
-    assert numbers == list(range(numbers[0], numbers[-1] + 1))
-    assert len(run.of(Final)) >= 6 and len(numbers) > 210
+    assert numbers == list(range(len(script(audio))))
+    assert len(run.of(Final)) >= 6 and len(numbers) > 100
     assert longest <= SessionSettings().cuts.max_window_s + 1 + message / RATE
 
 
 def test_a_machine_that_is_late(recording):
     """One window at a time; partials thin out, finals keep their order, nothing is lost."""
     audio = recording("two_cities.wav")
-    prompt = Run(new()).stream(audio).finish()
-    late = Run(new())
+    prompt = Run(new(), hearing(audio)).stream(audio).finish()
+    late = Run(new(), hearing(audio))
     held = None
     for at in range(0, len(audio), 1_600):
         late.feed(audio[at : at + 1_600], pump=False)
@@ -167,7 +178,7 @@ def test_a_machine_that_is_late(recording):
 def test_the_final_is_decoded_before_the_hang_over_is_over(recording):
     """At the end of an utterance nothing is left to decode: its final comes with the audio that ends it."""
     audio = recording("two_cities.wav")
-    run = Run(new())
+    run = Run(new(), hearing(audio))
     at_once = 0
     for at in range(0, len(audio), 1_600):
         before = len(run.of(Final))
@@ -179,7 +190,11 @@ def test_the_final_is_decoded_before_the_hang_over_is_over(recording):
 
 def test_partials_are_not_wanted(recording):
     """Without partials the model is asked about once an utterance."""
-    run = Run(new(partials=False)).stream(recording("two_cities.wav")).finish()
+    run = (
+        Run(new(partials=False), hearing(recording("two_cities.wav")))
+        .stream(recording("two_cities.wav"))
+        .finish()
+    )
     check_promises(run)
     assert not run.of(Partial)
     assert run.windows <= 2 * len(run.of(Final))
@@ -187,7 +202,7 @@ def test_partials_are_not_wanted(recording):
 
 def test_words_are_wanted(recording):
     """Finals carry their words with times in order."""
-    run = Run(new(words=True)).stream(recording("beckett.wav")).finish()
+    run = Run(new(words=True), hearing(recording("beckett.wav"))).stream(recording("beckett.wav")).finish()
     for final in run.of(Final):
         assert final.words and " ".join(word.text for word in final.words) == final.text
         assert all(a.start <= b.start for a, b in zip(final.words, final.words[1:], strict=False))
@@ -196,7 +211,7 @@ def test_words_are_wanted(recording):
 def test_a_step_stretched_under_load(recording):
     """A longer step asks the model less often and changes no final."""
     audio = recording("two_cities.wav")
-    usual, stretched = Run(new()), Run(new())
+    usual, stretched = Run(new(), hearing(audio)), Run(new(), hearing(audio))
     stretched.session.step_s = 3.0
     usual.stream(audio).finish()
     stretched.stream(audio).finish()
@@ -207,7 +222,7 @@ def test_a_step_stretched_under_load(recording):
 def test_a_marker_waits_for_what_was_sent_before_it(recording):
     """It comes back after the final of the utterance it stands in, at once in silence."""
     audio = recording("two_cities.wav")
-    run = Run(new())
+    run = Run(new(), hearing(audio))
     run.events += run.session.mark("first")
     assert run.events == [Marker(id="first", seq=0, audio_end=0.0)]
     run.stream(audio[: 3 * RATE])
@@ -223,7 +238,7 @@ def test_a_marker_waits_for_what_was_sent_before_it(recording):
 def test_finalize_closes_the_open_utterance(recording):
     """Its final comes, then the acknowledgement, and the stream goes on."""
     audio = recording("two_cities.wav")
-    run = Run(new()).stream(audio[: 3 * RATE])
+    run = Run(new(), hearing(audio)).stream(audio[: 3 * RATE])
     assert run.session.partial is not None
     run.events += run.session.finalize("now")
     run.pump()
@@ -236,14 +251,15 @@ def test_finalize_closes_the_open_utterance(recording):
 
 def test_finalize_in_silence():
     """Is acknowledged at once."""
-    run = Run(new()).stream(np.zeros(RATE, np.float32))
+    run = Run(new(), hearing(np.zeros(RATE, np.float32))).stream(np.zeros(RATE, np.float32))
     assert run.session.finalize(None) == [Finalized(id=None, seq=0, audio_end=1.0)]
 
 
 def test_missing_audio_is_a_gap_in_its_place(recording):
     """The open utterance ends before it; times after it count the hole; the books add up."""
     audio = recording("two_cities.wav")
-    run = Run(new()).stream(audio[: 3 * RATE])
+    with_hole = np.concatenate([audio[: 3 * RATE], np.zeros(10 * RATE, np.float32), audio[3 * RATE :]])
+    run = Run(new(), hearing(with_hole)).stream(audio[: 3 * RATE])
     run.events += run.session.skip(10 * RATE, "source_lost")
     run.pump()
     run.stream(audio[3 * RATE : 12 * RATE]).finish()
@@ -258,7 +274,7 @@ def test_missing_audio_is_a_gap_in_its_place(recording):
 def test_a_model_that_fails(recording):
     """It is asked again; what it fails on for good becomes a gap, and the rest of the session is whole."""
     audio = recording("two_cities.wav")
-    run, failures = Run(new()), 0
+    run, failures = Run(new(), hearing(audio)), 0
     for at in range(0, len(audio), 1_600):
         run.feed(audio[at : at + 1_600], pump=False)
         while run.session.demand():
@@ -271,7 +287,7 @@ def test_a_model_that_fails(recording):
     run.finish()
     check_promises(run)
     assert failures >= 2
-    assert [gap.reason for gap in run.of(Gap)] == ["suppressed:decoder_failed"]
+    assert [gap.reason for gap in run.of(Gap)].count("suppressed:decoder_failed") == 1
     assert 2 not in {final.utterance for final in run.of(Final)} and len(run.of(Final)) >= 8
 
 
@@ -291,14 +307,18 @@ def test_speech_in_which_the_model_hears_nothing(recording):
 def test_going_on_from_the_journal(recording):
     """A session rebuilt at the decided sample goes on with the same numbers, times and books."""
     audio = recording("two_cities.wav")
-    whole = Run(new()).stream(audio).finish()
-    first = Run(new()).stream(audio[: 20 * RATE])
+    whole = Run(new(), hearing(audio)).stream(audio).finish()
+    first = Run(new(), hearing(audio)).stream(audio[: 20 * RATE])
     lost = first.session
     point = ResumePoint(
         lost.last_seq, max(f.utterance for f in first.of(Final)), lost.decided_sample, lost.ledger
     )
     assert sum(lost.ledger.model_dump().values()) == pytest.approx(lost.decided_sample / RATE)
-    second = Run(Session(SpeechDetector(None), resume=point)).stream(audio[point.sample :]).finish()
+    second = (
+        Run(Session(SpeechDetector(None), resume=point), hearing(audio))
+        .stream(audio[point.sample :])
+        .finish()
+    )
     events = [event for event in first.events if event.durable] + [e for e in second.events if e.durable]
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
     texts = " ".join(event.text for event in events if isinstance(event, Final))
@@ -322,7 +342,7 @@ def test_an_unstable_model_never_changes_what_was_committed(recording):
             self._by_token.update({word.tokens[0]: word for word in words})
             return Hypothesis(words=words)
 
-    run = Run(new(), Fickle(script(60))).stream(recording("two_cities.wav")).finish()
+    run = Run(new(), Fickle(script(recording("two_cities.wav")))).stream(recording("two_cities.wav")).finish()
     check_promises(run)
 
 
@@ -331,7 +351,7 @@ def test_wrong_calls_are_refused(recording):
     session = new()
     with pytest.raises(StateError, match="next_window"):
         session.next_window()
-    run = Run(session).stream(recording("beckett.wav")[: 2 * RATE])
+    run = Run(session, hearing(recording("beckett.wav"))).stream(recording("beckett.wav")[: 2 * RATE])
     run.finish()
     with pytest.raises(StateError, match="receive_audio"):
         session.receive_audio(np.zeros(160, np.float32))
