@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import Protocol
 
 from daemon.arrivals import Arrivals
 from daemon.carrier import Carrier
@@ -17,6 +16,7 @@ from daemon.hub import Hub
 from daemon.journal import Journal, SessionRecord
 from daemon.metrics import Metrics
 from daemon.pace import Pace
+from daemon.producer import Producer
 from daemon.scheduler import Deadline, Scheduler, urgency
 from daemon.worker import Result
 from streaming.audio import PcmDecoder, Samples
@@ -38,16 +38,6 @@ logger = logging.getLogger("amanuensis.session")
 SLICE_S = 0.5  # audio given to the core at a time: detection must not hold up the other sessions
 OVERLOAD_GAP_S = 5.0  # a microphone's loss is written in gaps of about this length
 MOST_SKIPPED_S = 86_400
-
-
-class Producer(Protocol):
-    """Where a session's audio comes from. Neither call may block."""
-
-    def deliver(self, event: Event) -> None:
-        """An event of the session, already durable where it has to be."""
-
-    def dismiss(self, error: ProtocolError | None) -> None:
-        """Nothing more will come: the session is over (None), or the producer has to go."""
 
 
 class SessionDriver:

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError
 from typing import Protocol
 
-from daemon.driver import Producer, SessionDriver
+from daemon.driver import SessionDriver
+from daemon.producer import Producer
 from streaming.audio import RAW_ENCODINGS
 from streaming.containers import decode_container
 from streaming.errors import AmanuensisError, AudioError

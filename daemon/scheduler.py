@@ -157,8 +157,9 @@ class Scheduler:
             step_s = max(self.least_step_s, step_s * SHRINK)
         if step_s != self.step_s:
             self.step_s = step_s
-            for client in self._clients:
+            for client in tuple(self._clients):
                 client.stretch(step_s)
+                self.wake(client)  # what it wants depends on the step
 
     async def close(self) -> None:
         """Nothing is dispatched any more; returns when the workers have ended."""
@@ -172,6 +173,8 @@ class Scheduler:
         while self._idle and self._ready:
             client = min(self._ready, key=self._ready.__getitem__)
             deadline = self._ready.pop(client)
+            if client.deadline() is None:
+                continue  # a longer step has put it off since it was last asked
             window = client.next_window()
             self._idle -= 1
             self._out[client] = deadline
@@ -188,11 +191,12 @@ class Scheduler:
         self._idle += 1
         self._out.pop(client, None)
         self._busy_s += result.ended - result.began
-        # The worker must not idle while this result is digested, which may take a journal's time.
-        self._dispatch()
-        if client in self._clients:
-            client.receive_result(result)  # wakes us for its next demand
-        self._came_back.set()
+        try:
+            self._dispatch()  # first: the worker must not idle while this result is digested
+        finally:  # whatever becomes of the others, a result that is not handed over would block its session
+            if client in self._clients:
+                client.receive_result(result)  # wakes us for its next demand
+            self._came_back.set()
 
 
 def urgency(purpose: Purpose, due: float) -> Deadline:

@@ -114,6 +114,25 @@ def test_a_demand_that_is_withdrawn() -> None:
     asyncio.run(main())
 
 
+def test_a_demand_that_has_gone_unnoticed() -> None:
+    """Is passed over, and takes neither the worker nor anyone's result with it."""
+
+    async def main() -> None:
+        gate = Gate()
+        scheduler = _scheduler(gate)
+        first, second, third = (Client(n, Purpose.PARTIAL, float(n)) for n in range(3))
+        for client in (first, second, third):
+            scheduler.add(client)
+            scheduler.wake(client)
+        second.wanted = None  # as when its steps were stretched
+        gate.open.release(3)
+        await asyncio.wait_for(scheduler.quiet(), 5)
+        assert gate.order == [0, 2] and first.results and third.results and not second.results
+        await scheduler.close()
+
+    asyncio.run(main())
+
+
 def test_admission() -> None:
     """The session beyond the capacity is refused, with when to try again."""
 

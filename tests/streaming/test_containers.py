@@ -18,7 +18,8 @@ def _encode(samples: np.ndarray, format: str, codec: str, rate: int, layout: str
     with av.open(out, "w", format=format) as container:
         stream = container.add_stream(codec, rate=rate)
         stream.layout = layout
-        frame = av.AudioFrame.from_ndarray(samples[None], format="flt", layout="mono")
+        packed = np.repeat(samples, 2 if layout == "stereo" else 1)[None]  # the same in every channel
+        frame = av.AudioFrame.from_ndarray(packed, format="flt", layout=layout)
         frame.sample_rate = 16_000
         resampler = av.AudioResampler(
             format=stream.format, layout=layout, rate=rate, frame_size=stream.codec_context.frame_size or None

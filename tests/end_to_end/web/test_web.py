@@ -61,7 +61,8 @@ def test_a_recording_is_spoken_into_the_microphone(real_daemon, open_page) -> No
     session = _session(page)
     viewer = open_page(f"{real_daemon.url}/web?session={session}")
     viewer.get_by_text("Following live").wait_for()
-    assert viewer.input_value("#title") == "A reading" and not viewer.locator("#record").is_visible()
+    _until(lambda: viewer.input_value("#title") == "A reading", viewer)
+    assert not viewer.locator("#record").is_visible()
     _until(lambda: bool(page.locator("#open").inner_text()), page)
     _until(lambda: page.evaluate("document.getElementById('meter').ariaValueNow > 20"), page)
     _until_words(page, "no matter")
@@ -97,6 +98,30 @@ def test_a_reload_in_the_middle(real_daemon, open_page) -> None:
     assert _text(page)[: len(before)] == before and _text(page) == _transcript(real_daemon.url, session)
     gaps = "\n".join(page.locator("#log .gap").all_inner_texts())
     assert re.search(r"\d+ seconds? not heard: the page or its connection was away", gaps)
+
+
+def test_a_reload_after_which_the_microphone_is_refused(scripted_daemon, open_page) -> None:
+    """The text is there, the page says what is wrong, and Continue goes on with the same session."""
+    script = """
+        const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+        navigator.mediaDevices.getUserMedia = async (wish) => {
+          if (sessionStorage.getItem("refused")) throw new DOMException("", "NotAllowedError");
+          return ask(wish);
+        };
+    """
+    page = open_page(f"{scripted_daemon.url}/web", init_script=script)
+    page.click("#record")
+    _until(lambda: bool(_text(page)), page)
+    before, session = _text(page), _session(page)
+    page.evaluate("sessionStorage.setItem('refused', '1')")
+    page.reload()
+    page.get_by_text("The browser did not allow the microphone.").wait_for()
+    assert _text(page)[: len(before)] == before
+    page.evaluate("sessionStorage.removeItem('refused')")
+    page.get_by_role("button", name="Continue").click()
+    page.get_by_text("Listening", exact=True).wait_for()
+    _stop(page)
+    assert _session(page) == session and _text(page)[: len(before)] == before
 
 
 def test_a_connection_that_is_cut_for_seconds(real_daemon, open_page, proxy) -> None:
