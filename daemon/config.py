@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import os
-import textwrap
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -152,6 +152,18 @@ class SpeechSection(Section):
     early_s: float = Field(default=SessionSettings.early_s, ge=0.03, le=2)
     """Quiet after which the final is computed; it is shown when the hang-over is over."""
 
+    pause_s: float = Field(default=SessionSettings.pause_s, ge=0, le=2)
+    """Quiet from which no partial is asked for: a final will come, or more speech."""
+
+    agreement_s: Positive = SessionSettings.agreement_s
+    """Words are committed on which all hypotheses over this much more audio agree."""
+
+    context_s: float = Field(default=SessionSettings.context_s, ge=0, le=15)
+    """An utterance up to this long is heard again with the next one, which it explains."""
+
+    context_gap_s: float = Field(default=SessionSettings.context_gap_s, ge=0, le=10)
+    """But only where no more than this lies between the two."""
+
     max_failures: int = Field(default=SessionSettings.max_failures, ge=1, le=10)
     """Decodings that may fail before their audio becomes a gap."""
 
@@ -169,20 +181,20 @@ class SpeechSection(Section):
 
     def vad(self) -> VadSettings:
         """As the detector takes it."""
-        return VadSettings(self.gate_mode, self.floor_dbfs, self.on, self.off)
+        return VadSettings(**self._named(VadSettings))
 
     def session(self) -> SessionSettings:
         """As the core takes it."""
         return SessionSettings(
-            first_partial_s=self.first_partial_s,
-            step_growth=self.step_growth,
-            early_s=self.early_s,
-            max_failures=self.max_failures,
-            endpoint=EndpointSettings(
-                self.onset_s, self.pre_roll_s, self.hang_over_s, self.tail_s, self.min_speech_s
-            ),
-            cuts=CutSettings(self.soft_window_s, self.max_window_s, self.overlap_s, self.pause_db),
+            **self._named(SessionSettings),
+            endpoint=EndpointSettings(**self._named(EndpointSettings)),
+            cuts=CutSettings(**self._named(CutSettings)),
         )
+
+    def _named(self, settings: type[Any]) -> dict[str, Any]:
+        """Those of our values that a dataclass has a field for."""
+        names = (field.name for field in dataclasses.fields(settings))
+        return {name: getattr(self, name) for name in names if name in type(self).model_fields}
 
 
 class JournalSection(Section):
@@ -358,43 +370,8 @@ def _known(loc: tuple[int | str, ...]) -> list[str]:
     section: type[BaseModel] = Config
     for part in loc:
         if isinstance(part, str):
-            section = _LISTS.get(part) or type(getattr(Config(), part))
+            section = LISTS.get(part) or type(getattr(Config(), part))
     return list(section.model_fields)
 
 
-_LISTS: dict[str, type[Section]] = {"capture": Capture, "socket": RawSocket}
-
-
-def render() -> str:
-    """config.toml: all defaults, each under its docstring. Lists of blocks stand as comments."""
-    lines = list(_comment(Config.__doc__ or ""))
-    for name, section in vars(Config()).items():
-        lines.append("")
-        if name in _LISTS:
-            lines += _comment(_LISTS[name].__doc__ or "")
-            block = [f"[[{name}]]", *_keys(_LISTS[name]())]
-            lines += [f"# {line}" for line in block]
-        else:
-            lines += [*_comment(section.__doc__ or ""), f"[{name}]", *_keys(section)]
-    return "\n".join(lines) + "\n"
-
-
-def _keys(section: Section) -> Iterator[str]:
-    for key, field in type(section).model_fields.items():
-        value = getattr(section, key)
-        if value is not None:
-            yield from _comment(field.description or "")
-            yield f"{key} = {_toml(value)}"
-
-
-def _comment(text: str) -> Iterator[str]:
-    for paragraph in textwrap.dedent(text).strip().split("\n\n"):
-        yield from (f"# {line}" for line in textwrap.wrap(" ".join(paragraph.split()), 100))
-
-
-def _toml(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, tuple):
-        return f"[{', '.join(_toml(item) for item in value)}]"
-    return f'"{value}"' if isinstance(value, str) else str(value)
+LISTS: dict[str, type[Section]] = {"capture": Capture, "socket": RawSocket}

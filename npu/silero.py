@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npu.backends.onnx import Runner
-from npu.silero_graph import CONTEXT, STATE
+from npu.silero_graph import CHUNK, CONTEXT, STATE
 
 
 class SileroJudge:
@@ -19,12 +19,13 @@ class SileroJudge:
         self._context: NDArray[np.float32] = np.zeros(CONTEXT, np.float32)
         self._state: NDArray[Any] = np.zeros(STATE, np.float32)
 
-    def judge(self, chunk: NDArray[np.float32]) -> float:
-        """chunk [512] at 16 kHz, the one after the last -> probability of speech, 0..1."""
-        heard = np.concatenate([self._context, chunk], dtype=np.float32)
-        probability, self._state = self._model.run({"input": heard[None], "state": self._state})
+    def judge(self, chunks: NDArray[np.float32]) -> list[float]:
+        """chunks [n, 512] at 16 kHz that follow the last ones -> probability of speech in each, 0..1."""
+        heard = np.concatenate([self._context, chunks.reshape(-1)], dtype=np.float32)
+        windows = np.lib.stride_tricks.sliding_window_view(heard, CONTEXT + CHUNK)[::CHUNK]
+        probabilities, self._state = self._model.run({"input": windows, "state": self._state})
         self._context = heard[-CONTEXT:]
-        return float(probability.item())
+        return [float(each) for each in probabilities]
 
     def reset(self) -> None:
         """Forgets the stream so far."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from npu.graph import GraphBuilder, SourceGraph
 
-BUILDER = 1  # counts up when the graph built here changes
+BUILDER = 2  # counts up when the graph built here changes
 CHUNK = 512  # samples of one question
 CONTEXT = 64  # samples before them that the model sees as well
 STATE = (2, 1, 128)  # hidden and cell state of the LSTM
@@ -24,27 +24,27 @@ _STRIDES = (1, 2, 2, 1)  # of the four convolutions
 
 
 def silero_graph(source: SourceGraph) -> bytes:
-    """`input` [1, CONTEXT + CHUNK] and `state` -> `probability` [1, 1, 1] and `next`, the state after it."""
+    """`input` [n, CONTEXT + CHUNK], chunks in order, and `state` -> `probability` [n] and `next`, the state after them."""
     weights = _weights(source)
     build = GraphBuilder("silero")
-    build.input("input", np.float32, [1, CONTEXT + CHUNK])
+    build.input("input", np.float32, ["n", CONTEXT + CHUNK])
     build.input("state", np.float32, STATE)
     x = build.node("Pad", "input", build.constant([0, 0, 0, _REFLECTED], np.int64), mode="reflect")
     x = build.node("Unsqueeze", x, build.constant([1], np.int64))
     x = build.node("Conv", x, build.tensor(weights["stft.forward_basis_buffer"]), strides=[_HOP])
     real, imaginary = build.nodes("Split", x, outputs=[None, None], axis=1, num_outputs=2)
     power = build.node("Add", build.node("Mul", real, real), build.node("Mul", imaginary, imaginary))
-    x = build.node("Sqrt", power)  # [1, 129, 4]
+    x = build.node("Sqrt", power)  # [n, 129, 4]
     for i, stride in enumerate(_STRIDES):
         kernel, bias = (
             build.tensor(weights[f"encoder.{i}.reparam_conv.{part}"]) for part in ("weight", "bias")
         )
         x = build.node("Relu", build.node("Conv", x, kernel, bias, pads=[1, 1], strides=[stride]))
-    x = build.node("Transpose", x, perm=[2, 0, 1])  # [1, 1, 128]: one step of the LSTM
+    x = build.node("Transpose", x, perm=[0, 2, 1])  # [n, 1, 128]: n steps of the LSTM
     hidden, cell = build.nodes("Split", "state", outputs=[None, None], axis=0, num_outputs=2)
     inputs = [_gates(weights[f"decoder.rnn.weight_{part}"]) for part in ("ih", "hh")]
     biases = [_gates(weights[f"decoder.rnn.bias_{part}"]) for part in ("ih", "hh")]
-    _, hidden, cell = build.nodes(
+    steps, hidden, cell = build.nodes(
         "LSTM",
         x,
         *(build.tensor(each) for each in inputs),
@@ -52,15 +52,15 @@ def silero_graph(source: SourceGraph) -> bytes:
         "",
         hidden,
         cell,
-        outputs=["", None, None],
+        outputs=[None, None, None],
         hidden_size=STATE[-1],
     )
     build.node("Concat", hidden, cell, axis=0, to="next")
     last = weights["decoder.decoder.2.weight"].reshape(-1, 1)  # [128, 1]
-    y = build.node("MatMul", build.node("Relu", hidden), build.tensor(last))
+    y = build.node("MatMul", build.node("Relu", steps), build.tensor(last))
     y = build.node("Add", y, build.tensor(weights["decoder.decoder.2.bias"]))
-    build.node("Sigmoid", y, to="probability")
-    build.output("probability", np.float32, [1, 1, 1])
+    build.node("Reshape", build.node("Sigmoid", y), build.constant([-1], np.int64), to="probability")
+    build.output("probability", np.float32, ["n"])
     build.output("next", np.float32, STATE)
     return build.serialize()
 

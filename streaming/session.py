@@ -183,9 +183,12 @@ class Session:
             return Demand(Purpose.FINAL, self._endpointer.offset + _samples(self._settings.early_s))
         if not self._options.partials:
             return None
+        # In a pause the audio is as good as decided: either the early final comes, or speech does.
+        speaking = self._endpointer.quiet <= _samples(self._settings.pause_s)
         due = self._next_partial(utterance)
-        spoken_since = self._endpointer.offset > utterance.heard_until
-        return Demand(Purpose.PARTIAL, due) if due <= self._tape.end and spoken_since else None
+        if not speaking or due > self._tape.end or self._endpointer.offset <= utterance.heard_until:
+            return None
+        return Demand(Purpose.PARTIAL, due)
 
     def next_window(self) -> Window:
         """Takes the window that `demand` spoke of, with the newest audio; it is outstanding until given back."""

@@ -17,8 +17,8 @@ CHUNK = 512  # samples of one Silero question, 32 ms at 16 kHz
 class FrameJudge(Protocol):
     """The second opinion, with the recurrent state of one stream."""
 
-    def judge(self, chunk: Samples) -> float:
-        """chunk [512] that follows the last one -> probability of speech, 0..1."""
+    def judge(self, chunks: Samples) -> list[float]:
+        """chunks [n, 512] that follow the last ones -> probability of speech in each, 0..1."""
 
     def reset(self) -> None:
         """Forgets the stream so far: the next chunk does not follow the last one."""
@@ -49,18 +49,23 @@ class SpeechDetector:
         self._unjudged = np.zeros(0, np.float32)  # samples since the last chunk that Silero heard
         self._votes: deque[bool] = deque(maxlen=self._RING)
         self._speaking = False
+        self._judged = False  # the judge has heard something since it last forgot
 
     def receive(self, samples: Samples) -> list[bool]:
         """The verdicts of the frames that are complete with these samples."""
         samples = np.concatenate([self._rest, samples]) if len(self._rest) else samples
         whole = len(samples) - len(samples) % FRAME
         self._rest = samples[whole:].copy()
-        return [self._verdict(samples[at : at + FRAME]) for at in range(0, whole, FRAME)]
+        passed = [self._passes(samples[at : at + FRAME]) for at in range(0, whole, FRAME)]
+        if self._judge is None:
+            return [self._by_vote(each) for each in passed]
+        return self._by_judge(self._judge, samples[:whole], passed)
 
     def skip(self) -> None:
         """The next sample does not follow the last one: audio is missing in between."""
         self._rest = self._unjudged = np.zeros(0, np.float32)
         self._votes.clear()
+        self._speaking = False
         self._forget_stream()
 
     @property
@@ -68,23 +73,48 @@ class SpeechDetector:
         """Samples received that no verdict covers yet, fewer than a frame."""
         return len(self._rest)
 
-    def _verdict(self, frame: Samples) -> bool:
+    def _passes(self, frame: Samples) -> bool:
         # np.dot: a mean of squares without a temporary, this runs 33 times a second for every stream
-        passed = float(np.dot(frame, frame)) / FRAME > self._floor and self._gate.passes(frame)
-        return self._by_vote(passed) if self._judge is None else self._by_judge(self._judge, frame, passed)
+        return float(np.dot(frame, frame)) / FRAME > self._floor and self._gate.passes(frame)
 
-    def _by_judge(self, judge: FrameJudge, frame: Samples, passed: bool) -> bool:
-        self._unjudged = np.concatenate([self._unjudged, frame])
-        if not passed:
-            if len(self._unjudged) > self._WARM_UP * CHUNK:
-                self._unjudged = self._unjudged[-self._WARM_UP * CHUNK :]
+    def _by_judge(self, judge: FrameJudge, samples: Samples, passed: list[bool]) -> list[bool]:
+        """All chunks that the judge is asked about go to it in one call, unless it has to forget in between."""
+        audio = np.concatenate([self._unjudged, samples])
+        offset, heard = len(self._unjudged), 0  # of the samples, and of the next chunk, in `audio`
+        asked: list[int] = []  # chunks that a frame completes
+        probabilities: list[float] = []
+        waiting: list[Samples] = []
+
+        def ask() -> None:
+            if waiting:
+                probabilities.extend(judge.judge(np.concatenate(waiting).reshape(-1, CHUNK)))
+                waiting.clear()
+
+        for index, passes in enumerate(passed, 1):
+            end = offset + index * FRAME
+            count = (end - heard) // CHUNK if passes else 0
+            if count:
+                waiting.append(audio[heard : heard + count * CHUNK])
+                heard += count * CHUNK
+                self._judged = True
+            elif not passes and end - heard > self._WARM_UP * CHUNK:
+                heard = end - self._WARM_UP * CHUNK
+                ask()
                 self._forget_stream()
-            self._speaking = False
-            return False
-        while len(self._unjudged) >= CHUNK:
-            probability = judge.judge(self._unjudged[:CHUNK])
-            self._unjudged = self._unjudged[CHUNK:]
+            asked.append(count)
+        ask()
+        self._unjudged = audio[heard:].copy()
+        following = iter(probabilities)
+        return [
+            self._hold(passes, [next(following) for _ in range(n)])
+            for passes, n in zip(passed, asked, strict=True)
+        ]
+
+    def _hold(self, passes: bool, probabilities: list[float]) -> bool:
+        """The verdict on a frame: it ends at a lower probability than it begins at."""
+        for probability in probabilities:
             self._speaking = probability >= (self._settings.off if self._speaking else self._settings.on)
+        self._speaking = self._speaking and passes
         return self._speaking
 
     def _by_vote(self, passed: bool) -> bool:
@@ -94,6 +124,6 @@ class SpeechDetector:
         return self._speaking
 
     def _forget_stream(self) -> None:
-        self._speaking = False
-        if self._judge is not None:
+        if self._judge is not None and self._judged:
             self._judge.reset()
+            self._judged = False

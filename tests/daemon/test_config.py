@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tomllib
 from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
 
-from daemon.config import Capture, Config, RawSocket, render
+from daemon.config import Capture, Config, RawSocket
+from daemon.config_file import render
 from streaming.errors import ConfigError
 from streaming.settings import SessionSettings
 from streaming.vad import VadSettings
@@ -47,6 +49,14 @@ def test_speech_without_changes() -> None:
     assert Config().speech.vad() == VadSettings()
 
 
+def test_every_setting_of_the_core() -> None:
+    """Can be configured, under its own name."""
+    settings = SessionSettings()
+    parts = (settings, settings.endpoint, settings.cuts, VadSettings())
+    names = {field.name for part in parts for field in dataclasses.fields(part)} - {"endpoint", "cuts"}
+    assert names <= set(type(Config().speech).model_fields)
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -56,7 +66,10 @@ def test_speech_without_changes() -> None:
         ("[server]\nport = 'x'", "server.port = 'x'"),
         ("[server]\nport = 70000", "server.port = 70000"),
         ("[[capture]]\nsession = 'a/b'", "capture.0.session"),
-        ("[server]\nmax_backlog_s = 16", "server.max_backlog_s must be at least 5 s above speech.max_window_s"),
+        (
+            "[server]\nmax_backlog_s = 16",
+            "server.max_backlog_s must be at least 5 s above speech.max_window_s",
+        ),
         ("[engine]\nstep_s = 2.0", "max_step_s must not be below step_s"),
         ("[server\nport = 1", "is not TOML"),
         ("\xff\xfe", "TOML"),

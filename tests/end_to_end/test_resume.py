@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import signal
 import socket
 import sqlite3
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from daemon.journal import opened
@@ -185,18 +187,29 @@ def test_a_killed_daemon(daemon_process, producer, pcm, tmp_path: Path) -> None:
     """Everything a viewer was shown is in the journal, seq has no holes, and the session goes on after it."""
     data = pcm(seconds=20)
 
-    async def before(url: str) -> tuple[list[dict[str, Any]], str]:
-        async with producer(url) as p:
+    viewed: list[dict[str, Any]] = []
+
+    async def before(daemon: Any) -> tuple[list[dict[str, Any]], str]:
+        async with producer(daemon.url) as p:
             started = await p.start(session="killed")
-            sending = asyncio.create_task(p.send(data[: 16_000 * 2 * 14], pause_s=0.005))
-            while len(p.of("final")) < 3:
-                await p.hear()
-            sending.cancel()
+            events = daemon.url.replace("http", "ws") + "/v1/sessions/killed/events?after=0"
+            async with connect(events, max_queue=None) as viewer:
+                sending = asyncio.create_task(p.send(data[: 16_000 * 2 * 14], pause_s=0.005))
+                while len(p.of("final")) < 3:
+                    await p.hear()
+                daemon.kill()  # in the middle of it all
+                with contextlib.suppress(ConnectionClosed):
+                    while True:
+                        viewed.append(json.loads(await viewer.recv()))
+            with contextlib.suppress(ConnectionClosed):
+                await sending
+            with contextlib.suppress(ConnectionClosed):
+                while True:
+                    await p.hear()
             return p.events, started["resume_token"]
 
     first = daemon_process()
-    shown, token = asyncio.run(before(first.url))
-    first.kill()
+    shown, token = asyncio.run(before(first))
 
     async def kept() -> list[Any]:
         async with opened(tmp_path / "journal.db") as journal:
@@ -204,7 +217,8 @@ def test_a_killed_daemon(daemon_process, producer, pcm, tmp_path: Path) -> None:
 
     stored = asyncio.run(kept())
     assert [event.seq for event in stored] == list(range(1, len(stored) + 1))
-    for event in _durable(shown):
+    assert _durable(viewed)
+    for event in (*_durable(shown), *_durable(viewed)):
         assert stored[event["seq"] - 1].model_dump(exclude_none=True) == event
 
     async def after(url: str) -> list[dict[str, Any]]:

@@ -23,7 +23,7 @@ def make_judge(cache_dir: Path) -> Callable[[], FrameJudge]:
 
 
 def judged(judge: FrameJudge, audio: Array) -> list[float]:
-    return [judge.judge(audio[at : at + CHUNK]) for at in range(0, len(audio) - CHUNK, CHUNK)]
+    return [judge.judge(audio[None, at : at + CHUNK])[0] for at in range(0, len(audio) - CHUNK, CHUNK)]
 
 
 def test_speech(make_judge: Callable[[], FrameJudge], clips: dict[str, Array]) -> None:
@@ -45,8 +45,8 @@ def test_two_streams(make_judge: Callable[[], FrameJudge], clips: dict[str, Arra
     first, second = make_judge(), make_judge()
     together = []
     for at in range(0, len(audio) - CHUNK, CHUNK):
-        together.append(first.judge(audio[at : at + CHUNK]))
-        second.judge(other[at : at + CHUNK])
+        together.append(first.judge(audio[None, at : at + CHUNK])[0])
+        second.judge(other[None, at : at + CHUNK])
     assert together == alone
 
 
@@ -75,3 +75,14 @@ def test_against_the_shipped_graph(
         probability, state = shipped.run(inputs)
         expected.append(probability.item())
     assert np.allclose(judged(make_judge(), audio), expected, atol=1e-4)
+
+
+def test_several_chunks_at_once(make_judge: Callable[[], FrameJudge], clips: dict[str, Array]) -> None:
+    """They are judged as one after the other."""
+    audio = clips["two_cities"][: 60 * CHUNK]
+    one_by_one = judged(make_judge(), np.append(audio, np.float32(0)))
+    judge, at, together = make_judge(), 0, []
+    for count in (1, 3, 4, 2, 10, 40):
+        together += judge.judge(audio[at * CHUNK : (at + count) * CHUNK].reshape(count, CHUNK))
+        at += count
+    assert np.allclose(together, one_by_one, atol=1e-5)
