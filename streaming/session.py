@@ -10,29 +10,16 @@ from collections import deque
 from dataclasses import dataclass
 from enum import Enum
 
-from streaming.account import Account
 from streaming.audio import Samples, Tape
 from streaming.detectors import FRAME
 from streaming.endpoint import Closed, Endpointer, Opened
 from streaming.errors import StateError
-from streaming.events import (
-    Event,
-    Final,
-    Finalized,
-    Gap,
-    Ledger,
-    Marker,
-    Partial,
-    Revise,
-    Speech,
-    SpokenWord,
-    Stopped,
-)
+from streaming.events import Event, Finalized, Ledger, Marker, Partial, Revise, Speech
+from streaming.scribe import Scribe
 from streaming.settings import ResumePoint, SessionOptions, SessionSettings
-from streaming.stitch import Seam
 from streaming.utterance import Context, Ending, Utterance
 from streaming.vad import SpeechDetector
-from streaming.window import SAMPLE_RATE, Hypothesis, Purpose, Window, Word
+from streaming.window import SAMPLE_RATE, Hypothesis, Purpose, Window
 
 
 @dataclass(frozen=True)
@@ -68,10 +55,6 @@ def _seconds(samples: int) -> float:
     return samples / SAMPLE_RATE
 
 
-def _text(words: tuple[Word, ...]) -> str:
-    return " ".join(word.text for word in words)
-
-
 class Session:
     """One stream of audio becoming one transcript. Every call returns the events it caused, in order."""
 
@@ -92,12 +75,10 @@ class Session:
         self._last: Context | None = None
         self._outstanding: Window | None = None
         self._markers: deque[tuple[int, Event]] = deque()  # position in samples, and what to say there
-        self._seq = start.seq
         self._utterances = start.utterance
-        self._account = Account(start.sample, start.ledger)
+        self._scribe = Scribe(self._options, start)
         self._state = State.OPEN
         self.step_s = self._settings.first_partial_s  # shortest distance of partials; stretched under load
-        self.partial: Partial | None = None  # of the open utterance, as last returned
 
     # traffic in
 
@@ -114,7 +95,7 @@ class Session:
         """What the model heard in the outstanding window."""
         utterance = self._take_back(window)
         utterance.receive_hypothesis(window, hypothesis)
-        return self._partial(utterance) + self._advance()
+        return [*self._scribe.news(utterance), *self._advance()]
 
     def receive_failure(self, window: Window, reason: str) -> list[Event]:
         """The model failed on the outstanding window; it is asked again before the audio is given up."""
@@ -126,8 +107,11 @@ class Session:
         self._queue.popleft()
         said = utterance.committed
         if said:
-            return [self._final(utterance, said, utterance.ending), *self._advance()]
-        return [self._gap(utterance.start, utterance.ending.end, f"suppressed:{reason}"), *self._advance()]
+            return [self._scribe.final(utterance, said, utterance.ending), *self._advance()]
+        return [
+            self._scribe.gap(utterance.start, utterance.ending.end, f"suppressed:{reason}"),
+            *self._advance(),
+        ]
 
     def skip(self, samples: int, reason: str) -> list[Event]:
         """The next samples are missing: time moves on over them, a gap stands for them."""
@@ -167,7 +151,7 @@ class Session:
         """A person changed the text of a final; `rev` is the number of this revision of it."""
         if self.finished:
             raise StateError("revise: the session has finished; its journal takes revisions now.")
-        return Revise(seq=self._next_seq(), utterance=utterance, rev=rev, text=text)
+        return self._scribe.revise(utterance, rev, text)
 
     # traffic out
 
@@ -225,13 +209,13 @@ class Session:
         if self.finished:
             return self._tape.end
         if self._queue:
-            return self._account.position
-        return max(self._account.position, self._endpointer.undecided_from)
+            return self._scribe.account.position
+        return max(self._scribe.account.position, self._endpointer.undecided_from)
 
     @property
     def ledger(self) -> Ledger:
         """Where the audio before `decided_sample` went."""
-        return self._account.ledger(self.decided_sample)
+        return self._scribe.account.ledger(self.decided_sample)
 
     @property
     def backlog_s(self) -> float:
@@ -244,9 +228,14 @@ class Session:
         return _seconds(unheard)
 
     @property
+    def partial(self) -> Partial | None:
+        """Of the open utterance, as last returned."""
+        return self._scribe.partial
+
+    @property
     def last_seq(self) -> int:
         """Durable events so far."""
-        return self._seq
+        return self._scribe.seq
 
     @property
     def finished(self) -> bool:
@@ -361,93 +350,40 @@ class Session:
         self._forget()
         while self._markers and self._resolved(self._markers[0][0]):
             _, said = self._markers.popleft()
-            events.append(said.model_copy(update={"seq": self._seq}))
+            events.append(said.model_copy(update={"seq": self._scribe.seq}))
         if self._state is State.FINISHING and not self._queue:
-            self._account.book(self._tape.end, self._tape.end, "silence")
             self._state = State.FINISHED
-            events.append(
-                Stopped(seq=self._next_seq(), audio_end=_seconds(self._tape.end), ledger=self.ledger)
-            )
+            events.append(self._scribe.stopped(self._tape.end))
         return events
 
     def _decide(self, item: Utterance | _Hole) -> Event | None:
         if isinstance(item, _Hole):
             self._queue.popleft()
-            return self._gap(item.start, item.end, item.reason)
+            return self._scribe.gap(item.start, item.end, item.reason)
         ending = item.ending
         if ending is None:
             return None
         if not ending.spoken and not item.committed:
             self._queue.popleft()
-            return self._gap(item.start, ending.end, "suppressed:too_short")
+            return self._scribe.gap(item.start, ending.end, "suppressed:too_short")
         if item.hypothesis_over(ending.audio_end, ending.cut or self._options.words) is None:
             return None
         self._queue.popleft()
         words, seam = item.final_words()
         if seam is not None:
-            self._join(seam)
+            right = self._queue[0]  # a cut has made it
+            assert isinstance(right, Utterance)
+            right.join(seam)
         if not words:
-            return self._gap(item.start, ending.end, "suppressed:no_words")
-        return self._final(item, words, ending)
-
-    def _join(self, seam: Seam) -> None:
-        right = self._queue[0]
-        assert isinstance(right, Utterance)
-        right.join(seam)
-
-    def _final(self, utterance: Utterance, words: tuple[Word, ...], ending: Ending) -> Final:
-        self._account.book(utterance.start, ending.end, "speech")
-        if not ending.cut and ending.end - utterance.start <= _samples(self._settings.context_s):
-            self._last = Context(utterance.start, ending.end, words)
-        self.partial = None
-        return Final(
-            seq=self._next_seq(),
-            utterance=utterance.number,
-            start=_seconds(utterance.onset),
-            end=_seconds(ending.offset),
-            text=_text(words),
-            language=self._options.language,
-            words=self._spoken(words) if self._options.words else None,
-        )
-
-    def _gap(self, start: int, end: int, reason: str) -> Gap:
-        self._account.book(start, end, "suppressed" if reason.startswith("suppressed:") else "gap")
-        self.partial = None
-        return Gap(seq=self._next_seq(), start=_seconds(start), end=_seconds(end), reason=reason)
-
-    def _partial(self, utterance: Utterance) -> list[Event]:
-        committed, tentative = _text(utterance.committed), _text(utterance.tentative)
-        if (
-            not self._options.partials
-            or utterance.ending is not None
-            or utterance.shown == (committed, tentative)
-        ):
-            return []
-        utterance.shown = committed, tentative
-        self.partial = Partial(
-            utterance=utterance.number,
-            start=_seconds(utterance.onset),
-            end=_seconds(utterance.heard_until),
-            text=committed,
-            tentative=f" {tentative}" if committed and tentative else tentative,
-        )
-        return [self.partial]
-
-    @staticmethod
-    def _spoken(words: tuple[Word, ...]) -> tuple[SpokenWord, ...]:
-        return tuple(
-            SpokenWord(text=word.text, start=word.start, end=word.end, confidence=word.confidence)
-            for word in words
-        )
+            return self._scribe.gap(item.start, ending.end, "suppressed:no_words")
+        if not ending.cut and ending.end - item.start <= _samples(self._settings.context_s):
+            self._last = Context(item.start, ending.end, words)
+        return self._scribe.final(item, words, ending)
 
     def _resolved(self, position: int) -> bool:
         """No undecided speech begins before a position; a pre-roll may."""
         first = self._queue[0] if self._queue else None
         return first is None or (first.onset if isinstance(first, Utterance) else first.start) >= position
-
-    def _next_seq(self) -> int:
-        self._seq += 1
-        return self._seq
 
     # memory
 
