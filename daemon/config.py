@@ -147,7 +147,10 @@ class SpeechSection(Section):
     """Speech before the first partial is asked for."""
 
     step_growth: float = Field(default=SessionSettings.step_growth, ge=0, le=2)
-    """Partials of an utterance of length L come at least this times L apart."""
+    """Partials of an utterance of length L come at least this times L apart ..."""
+
+    longest_step_s: Positive = SessionSettings.longest_step_s
+    """... but no more than this, unless the machine is busy."""
 
     early_s: float = Field(default=SessionSettings.early_s, ge=0.03, le=2)
     """Quiet after which the final is computed; it is shown when the hang-over is over."""
@@ -157,12 +160,6 @@ class SpeechSection(Section):
 
     agreement_s: Positive = SessionSettings.agreement_s
     """Words are committed on which all hypotheses over this much more audio agree."""
-
-    context_s: float = Field(default=SessionSettings.context_s, ge=0, le=15)
-    """An utterance up to this long is heard again with the next one, which it explains."""
-
-    context_gap_s: float = Field(default=SessionSettings.context_gap_s, ge=0, le=10)
-    """But only where no more than this lies between the two."""
 
     max_failures: int = Field(default=SessionSettings.max_failures, ge=1, le=10)
     """Decodings that may fail before their audio becomes a gap."""

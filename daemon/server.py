@@ -22,6 +22,8 @@ logger = logging.getLogger("amanuensis.server")
 
 UNREAD_MS = 30_000  # what a peer has not taken for so long it will not take any more: it is dropped
 
+TICK_S = 0.5  # between looks at whether to go on
+
 
 class _Server(uvicorn.Server):
     """uvicorn's, which leaves signals to us and says when it listens."""
@@ -46,6 +48,11 @@ class _Server(uvicorn.Server):
         """As uvicorn's; whoever has not gone by then is dropped."""
         await super().shutdown(sockets)
         self.cut_off(None)
+
+    async def main_loop(self) -> None:
+        """As uvicorn's, with a fifth of its wake-ups: an idle daemon should cost next to nothing."""
+        while not await self.on_tick(0):
+            await asyncio.sleep(TICK_S)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """As uvicorn's."""

@@ -22,7 +22,7 @@ class SileroJudge:
     def judge(self, chunks: NDArray[np.float32]) -> list[float]:
         """chunks [n, 512] at 16 kHz that follow the last ones -> probability of speech in each, 0..1."""
         heard = np.concatenate([self._context, chunks.reshape(-1)], dtype=np.float32)
-        windows = np.lib.stride_tricks.sliding_window_view(heard, CONTEXT + CHUNK)[::CHUNK]
+        windows = np.stack([heard[at : at + CONTEXT + CHUNK] for at in range(0, chunks.size, CHUNK)])
         probabilities, self._state = self._model.run({"input": windows, "state": self._state})
         self._context = heard[-CONTEXT:]
         return [float(each) for each in probabilities]

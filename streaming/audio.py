@@ -40,7 +40,9 @@ def _alaw_table() -> Samples:
 _MULAW, _ALAW = _mulaw_table(), _alaw_table()
 
 _READERS: dict[str, Callable[[bytes], Samples]] = {
-    "pcm_s16le": lambda data: np.frombuffer(data, "<i2").astype(np.float32) / np.float32(32768),
+    "pcm_s16le": lambda data: np.multiply(
+        np.frombuffer(data, "<i2"), np.float32(1 / 32768), dtype=np.float32
+    ),
     "pcm_f32le": lambda data: np.clip(np.nan_to_num(np.frombuffer(data, "<f4"), nan=0.0), -1.0, 1.0),
     "mulaw": lambda data: _MULAW[np.frombuffer(data, np.uint8)],
     "alaw": lambda data: _ALAW[np.frombuffer(data, np.uint8)],

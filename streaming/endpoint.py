@@ -14,7 +14,7 @@ class EndpointSettings:
     """Durations in seconds."""
 
     onset_s: float = 0.06  # speech for this long begins an utterance
-    pre_roll_s: float = 0.4  # audio kept from before the onset: the detector is late by up to this
+    pre_roll_s: float = 0.5  # audio kept from before the onset: the detector is late by up to this
     hang_over_s: float = 0.36  # quiet for this long ends it
     tail_s: float = 0.21  # audio kept after the last frame of speech
     min_speech_s: float = 0.12  # an utterance with less speech than this is none

@@ -36,8 +36,9 @@ class Pauses:
 
     def receive_frames(self, samples: Samples) -> None:
         """samples [n * FRAME] that follow the last ones."""
-        power = np.einsum("ij,ij->i", *(2 * [samples.reshape(-1, FRAME)])) / FRAME
-        self._levels.extend((10 * np.log10(power + 1e-10)).tolist())
+        for at in range(0, len(samples), FRAME):
+            frame = samples[at : at + FRAME]
+            self._levels.append(10 * math.log10(float(np.dot(frame, frame)) / FRAME + 1e-10))
 
     @property
     def length_s(self) -> float:

@@ -17,7 +17,7 @@ from streaming.errors import StateError
 from streaming.events import Event, Finalized, Ledger, Marker, Partial, Revise, Speech
 from streaming.scribe import Scribe
 from streaming.settings import ResumePoint, SessionOptions, SessionSettings
-from streaming.utterance import Context, Ending, Utterance
+from streaming.utterance import Ending, Utterance
 from streaming.vad import SpeechDetector
 from streaming.window import SAMPLE_RATE, Hypothesis, Purpose, Window
 
@@ -72,7 +72,6 @@ class Session:
         self._endpointer = Endpointer(self._settings.endpoint, start.sample)
         self._tape = Tape(start.sample)
         self._queue: deque[Utterance | _Hole] = deque()  # undecided, in order; only the last may be open
-        self._last: Context | None = None
         self._outstanding: Window | None = None
         self._markers: deque[tuple[int, Event]] = deque()  # position in samples, and what to say there
         self._utterances = start.utterance
@@ -181,15 +180,14 @@ class Session:
             raise StateError("next_window: nothing is in demand.")
         utterance = self._queue[0]
         assert isinstance(utterance, Utterance)
-        start = utterance.heard_from(demand.purpose)
         audio = utterance.audio
         if audio is None:
-            audio = self._tape.cut(start, self._early_end(utterance) or self._tape.end)
+            audio = self._tape.cut(utterance.audio_start, self._early_end(utterance) or self._tape.end)
         self._outstanding = Window(
             utterance=utterance.number,
-            start=start,
+            start=utterance.audio_start,
             audio=audio,
-            forced=utterance.forced(demand.purpose),
+            forced=utterance.agreement.forced,
             draft=utterance.agreement.draft,
             purpose=demand.purpose,
             timed=utterance.timed or (self._options.words and demand.purpose is Purpose.FINAL),
@@ -254,7 +252,7 @@ class Session:
         frame_end = self._endpointer.position
         utterance = self._open
         if isinstance(change, Opened):
-            self._begin(change.start, change.onset, change.start, frame_end, self._context(change.start))
+            self._begin(change.start, change.onset, change.start, frame_end)
             events.append(Speech(state="start", time=_seconds(change.onset)))
         elif isinstance(change, Closed):
             self._close(change, events)
@@ -272,7 +270,7 @@ class Session:
         assert utterance is not None
         utterance.end(
             Ending(closed.end, closed.end, closed.offset, cut=False, spoken=closed.spoken),
-            self._tape.cut(utterance.heard_from(Purpose.FINAL), closed.end),
+            self._tape.cut(utterance.audio_start, closed.end),
         )
         events.append(Speech(state="end", time=_seconds(closed.offset)))
 
@@ -287,38 +285,27 @@ class Session:
         """The open utterance becomes two whose audio overlaps."""
         half = _samples(self._settings.cuts.overlap_s / 2)
         audio_end = min(at + half, now)
-        left.end(
-            Ending(at, audio_end, at, cut=True), self._tape.cut(left.heard_from(Purpose.FINAL), audio_end)
-        )
+        left.end(Ending(at, audio_end, at, cut=True), self._tape.cut(left.audio_start, audio_end))
         self._endpointer.cut(at)
         self._begin(at, at, max(left.audio_start, at - half), now)
 
-    def _begin(
-        self, start: int, onset: int, audio_start: int, now: int, context: Context | None = None
-    ) -> None:
+    def _begin(self, start: int, onset: int, audio_start: int, now: int) -> None:
         self._utterances += 1
         settings = self._settings
         utterance = Utterance(
-            self._utterances, start, onset, settings.cuts, settings.agreement_s, audio_start, context
+            self._utterances, start, onset, settings.cuts, settings.agreement_s, audio_start
         )
         utterance.pauses.receive_frames(self._frames(start, now))
         self._queue.append(utterance)
 
-    def _context(self, start: int) -> Context | None:
-        """The utterance before, where it is near and its audio is still there."""
-        last, self._last = self._last, None
-        if last is None or self._queue or last.start < self._tape.start:
-            return None
-        return last if start - last.end <= _samples(self._settings.context_gap_s) else None
-
     def _next_partial(self, utterance: Utterance) -> int:
         """The sample index at which its next partial is due."""
-        step = max(
-            _samples(self.step_s), round(self._settings.step_growth * (self._tape.end - utterance.start))
+        settings = self._settings
+        growing = min(
+            settings.step_growth * _seconds(self._tape.end - utterance.start), settings.longest_step_s
         )
-        if not any(utterance.shown):
-            step = _samples(max(self._settings.first_partial_s, self.step_s))
-        return utterance.heard_until + step
+        step_s = max(self.step_s, growing if any(utterance.shown) else settings.first_partial_s)
+        return utterance.heard_until + _samples(step_s)
 
     def _early_end(self, utterance: Utterance) -> int | None:
         """Where the utterance would end if the quiet lasts, where that is worth decoding before it has."""
@@ -376,8 +363,6 @@ class Session:
             right.join(seam)
         if not words:
             return self._scribe.gap(item.start, ending.end, "suppressed:no_words")
-        if not ending.cut and ending.end - item.start <= _samples(self._settings.context_s):
-            self._last = Context(item.start, ending.end, words)
         return self._scribe.final(item, words, ending)
 
     def _resolved(self, position: int) -> bool:
@@ -388,14 +373,8 @@ class Session:
     # memory
 
     def _forget(self) -> None:
-        keep = self._endpointer.undecided_from if self._open is None else self._open.heard_from(Purpose.FINAL)
-        if self._last is not None and keep - self._last.end > _samples(self._settings.context_gap_s):
-            self._last = None
-        if self._queue:  # the first may be heard again with the one after it
-            keep = min(keep, self._queue[0].start)
-        elif self._last is not None:
-            keep = min(keep, self._last.start)
-        self._tape.forget(keep)
+        utterance = self._open
+        self._tape.forget(self._endpointer.undecided_from if utterance is None else utterance.audio_start)
 
     def _expect(self, state: State, call: str) -> None:
         if self._state is not state:

@@ -23,12 +23,11 @@ class SessionSettings:
     """How live text is made."""
 
     first_partial_s: float = 0.25  # speech before the first partial is asked for
-    step_growth: float = 0.4  # partials of an utterance of length L come at least this times L apart
+    step_growth: float = 0.5  # partials of an utterance of length L come at least this times L apart ...
+    longest_step_s: float = 1.5  # ... but no more than this, unless the machine is busy
     pause_s: float = 0.06  # quiet from which no partial is asked for: a final will come, or more speech
     early_s: float = 0.2  # quiet after which the final is computed; it is shown when the hang-over is over
-    agreement_s: float = 0.6  # words are committed that all hypotheses over this much more audio agree on
-    context_s: float = 5.0  # an utterance up to this long is heard again with the next, which it explains ...
-    context_gap_s: float = 1.0  # ... where no more than this lies between the two
+    agreement_s: float = 1.0  # words are committed that all hypotheses over this much more audio agree on
     max_failures: int = 2  # decodings that may fail before the audio becomes a gap
     endpoint: EndpointSettings = field(default_factory=EndpointSettings)
     cuts: CutSettings = field(default_factory=CutSettings)

@@ -8,7 +8,7 @@ from streaming.agreement import LocalAgreement
 from streaming.audio import Samples
 from streaming.pauses import CutSettings, Pauses
 from streaming.stitch import Seam, split_at
-from streaming.window import SAMPLE_RATE, Hypothesis, Purpose, Window, Word
+from streaming.window import SAMPLE_RATE, Hypothesis, Window, Word
 
 
 @dataclass(frozen=True)
@@ -20,15 +20,6 @@ class Ending:
     offset: int  # after its last frame of speech
     cut: bool  # it goes on in the next utterance
     spoken: bool = True  # there is enough speech in it to be one
-
-
-@dataclass(frozen=True)
-class Context:
-    """The utterance before, which explains the beginning of one that follows at once."""
-
-    start: int
-    end: int
-    words: tuple[Word, ...]
 
 
 class Utterance:
@@ -44,7 +35,6 @@ class Utterance:
         cuts: CutSettings,
         agreement_s: float,
         audio_start: int | None = None,
-        context: Context | None = None,
     ) -> None:
         """audio_start: where the model hears it from, after a cut earlier than `start`."""
         self.number = number
@@ -52,8 +42,7 @@ class Utterance:
         self.onset = onset  # its first frame of speech
         self.audio_start = start if audio_start is None else audio_start
         self.ending: Ending | None = None  # None while it is open
-        self.audio: Samples | None = None  # [heard_from, audio_end), its own once it has ended
-        self.context = context
+        self.audio: Samples | None = None  # [audio_start, audio_end), its own once it has ended
         self.pauses = Pauses(cuts, start)
         self.agreement = LocalAgreement(round(agreement_s * SAMPLE_RATE))
         self.heard_until = onset  # end of the last window decoded
@@ -62,16 +51,6 @@ class Utterance:
         self._seam: Seam | None = None
         self._known = 0  # words at its beginning that the utterance before has said
         self._last: tuple[Window, Hypothesis] | None = None
-
-    def heard_from(self, purpose: Purpose) -> int:
-        """Where the model hears it from: a final with the context, a partial, which must be cheap, without."""
-        return self.audio_start if self.context is None or purpose is Purpose.PARTIAL else self.context.start
-
-    def forced(self, purpose: Purpose) -> tuple[int, ...]:
-        """The tokens that its decoding must begin with."""
-        if self.context is None or purpose is Purpose.PARTIAL:
-            return self.agreement.forced
-        return tuple(token for word in self.context.words for token in word.tokens) + self.agreement.forced
 
     @property
     def timed(self) -> bool:
@@ -88,12 +67,9 @@ class Utterance:
 
     def receive_hypothesis(self, window: Window, hypothesis: Hypothesis) -> None:
         """What the model made of the audio so far."""
-        words = hypothesis.words
-        if self.context is not None and window.start == self.context.start:
-            words = words[len(self.context.words) :]
         if self._seam is not None and len(self.agreement.committed) <= self._known:
-            self._known = self._seam.first_new(words)
-        self.agreement.receive_hypothesis(words, window.end)
+            self._known = self._seam.first_new(hypothesis.words)
+        self.agreement.receive_hypothesis(hypothesis.words, window.end)
         self.heard_until = window.end
         self.failures = 0
         self._last = window, hypothesis
