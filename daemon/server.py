@@ -51,7 +51,7 @@ class _Server(uvicorn.Server):
 
     async def main_loop(self) -> None:
         """As uvicorn's, with a fifth of its wake-ups: an idle daemon should cost next to nothing."""
-        while not await self.on_tick(0):
+        while not await self.on_tick(0):  # noqa: ASYNC110 the flag that stops it is uvicorn's, and no event
             await asyncio.sleep(TICK_S)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

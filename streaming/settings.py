@@ -23,7 +23,7 @@ class SessionSettings:
     """How live text is made."""
 
     first_partial_s: float = 0.25  # speech before the first partial is asked for
-    step_growth: float = 0.5  # partials of an utterance of length L come at least this times L apart ...
+    step_growth: float = 0.6  # partials of an utterance of length L come at least this times L apart ...
     longest_step_s: float = 1.5  # ... but no more than this, unless the machine is busy
     pause_s: float = 0.06  # quiet from which no partial is asked for: a final will come, or more speech
     early_s: float = 0.2  # quiet after which the final is computed; it is shown when the hang-over is over
