@@ -1,6 +1,6 @@
 """The peer of every ratio: `moonshine_voice`'s own Transcriber on the same weights, one thread.
 
-    python benchmarks/library.py stream|offline CLIPS.npz     prints one JSON object
+    python benchmarks/library.py stream|stream-unpaced|offline CLIPS.npz     prints one JSON object
 
 `stream` feeds audio as it would come from a microphone, in 100 ms blocks at real-time speed: caches are then as cold
 between blocks as they are for the daemon.
@@ -49,7 +49,8 @@ def run(mode: str, clips: dict[str, np.ndarray]) -> dict[str, Any]:
         live.start()
         epoch = time.monotonic()
         for index, at in enumerate(range(0, len(samples), BLOCK), 1):
-            time.sleep(max(0.0, epoch + index * BLOCK / SAMPLE_RATE - time.monotonic()))
+            if mode == "stream":
+                time.sleep(max(0.0, epoch + index * BLOCK / SAMPLE_RATE - time.monotonic()))
             live.add_audio(samples[at : at + BLOCK].tolist(), SAMPLE_RATE)
         live.stop()
         live.close()
@@ -61,7 +62,7 @@ def run(mode: str, clips: dict[str, np.ndarray]) -> dict[str, Any]:
             for line in transcriber.transcribe_without_streaming(samples.tolist(), SAMPLE_RATE).lines
         ]
 
-    transcribe = stream if mode == "stream" else offline
+    transcribe = offline if mode == "offline" else stream
     transcribe(np.zeros(SAMPLE_RATE, np.float32))
     result: dict[str, Any] = {}
     for name, samples in clips.items():
@@ -87,6 +88,6 @@ def measure(mode: str, clips: dict[str, np.ndarray], core: int = 0) -> dict[str,
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3 or sys.argv[1] not in ("stream", "offline"):
+    if len(sys.argv) != 3 or sys.argv[1] not in ("stream", "stream-unpaced", "offline"):
         raise SystemExit(__doc__)
     print(json.dumps(run(sys.argv[1], dict(np.load(sys.argv[2])))))
