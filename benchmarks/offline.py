@@ -21,13 +21,16 @@ from npu.loading import load_judge, load_transcriber
 from npu.transcriber import Transcriber
 from streaming.events import Event, Final
 from streaming.session import Session
-from streaming.settings import SessionOptions
+from streaming.settings import SessionOptions, SessionSettings
 from streaming.vad import FrameJudge, SpeechDetector
+
+UNHURRIED = SessionSettings(early_s=60.0)  # no final is computed before the utterance has ended
+BLOCK = 10 * SAMPLE_RATE
 
 
 def transcribe(samples: np.ndarray, transcriber: Transcriber, judge: FrameJudge) -> str:
     """A recording's text."""
-    session = Session(SpeechDetector(judge), SessionOptions(partials=False))
+    session = Session(SpeechDetector(judge), SessionOptions(partials=False), UNHURRIED)
     finals: list[str] = []
 
     def keep(events: list[Event]) -> None:
@@ -36,8 +39,8 @@ def transcribe(samples: np.ndarray, transcriber: Transcriber, judge: FrameJudge)
             window = session.next_window()
             keep(session.receive_hypothesis(window, transcriber.transcribe(window)))
 
-    for at in range(0, len(samples), SAMPLE_RATE):
-        keep(session.receive_audio(samples[at : at + SAMPLE_RATE]))
+    for at in range(0, len(samples), BLOCK):
+        keep(session.receive_audio(samples[at : at + BLOCK]))
     keep(session.finish())
     return " ".join(finals)
 
