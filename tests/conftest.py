@@ -34,9 +34,6 @@ ROOT = Path(__file__).parent.parent
 SCRIPT = tuple((0.4 * i, 0.4 * i + 0.3, f"word{i}") for i in range(1_500))
 
 
-# -- waiting
-
-
 @pytest.fixture(scope="session")
 def eventually() -> Callable[..., Any]:
     """`await eventually(lambda: ...)`: returns when it is true; TimeoutError after 5 s, or `timeout_s`."""
@@ -50,9 +47,6 @@ def eventually() -> Callable[..., Any]:
                 await asyncio.sleep(0.01)
 
     return wait
-
-
-# -- recordings
 
 
 @pytest.fixture(scope="session")
@@ -86,9 +80,6 @@ def pcm(recording: Callable[[str], NDArray[np.float32]]) -> Callable[..., bytes]
         return (samples * 32_767).astype("<i2").tobytes()
 
     return load
-
-
-# -- a daemon in this process
 
 
 @pytest.fixture
@@ -131,9 +122,6 @@ def daemon(settings: Callable[..., Config]) -> DaemonMaker:
             yield Daemon(service, url)
 
     return make
-
-
-# -- a daemon in a process of its own
 
 
 @dataclass
@@ -224,9 +212,6 @@ def daemon_process(tmp_path: Path) -> Iterator[Callable[..., DaemonProcess]]:
         process.wait()
         if process.stderr is not None:
             process.stderr.close()
-
-
-# -- a bare producer
 
 
 class Producer:
