@@ -24,6 +24,7 @@ from streaming.errors import CaptureError
 RETRY_S = 0.4  # between two looks for a device that is not there; it must be found within a second
 HEADER = struct.Struct("<BdII")  # kind, time.monotonic() at the end of what it tells, rate, bytes that follow
 EXIT_NO_PORTAUDIO = 3
+EXIT_STUCK = 4  # PortAudio holds on to a device that has gone
 
 
 class Kind(IntEnum):
@@ -53,7 +54,8 @@ async def listen(device: str | None) -> int:
                 return EXIT_NO_PORTAUDIO
         await asyncio.sleep(RETRY_S)
         with contextlib.suppress(CaptureError):  # the next attempt to open says it
-            await asyncio.to_thread(rescan)
+            if not await asyncio.to_thread(rescan):
+                return EXIT_STUCK  # a device that would not close: only a new process sees others again
 
 
 def _write(data: bytes) -> None:
