@@ -1,4 +1,5 @@
-"""Whole files through detector, session and model in one process, no partials: CPU and word errors against the library.
+"""Whole files through detector, session and model in one process, decoded in batches, no partials: CPU and word errors
+against the library, which takes one file after the other.
 
 python benchmarks/offline.py [--rounds 5] [--clips evalset|packaged] [--output FILE]
 """
@@ -10,39 +11,33 @@ import json
 import os
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import library
-import numpy as np
 from clips import SAMPLE_RATE, Clip, evaluation_set, normalise, packaged, word_errors
 
+from npu import recordings
 from npu.loading import load_judge, load_transcriber
 from npu.transcriber import Transcriber
-from streaming.events import Event, Final
-from streaming.session import Session
-from streaming.settings import SessionOptions, SessionSettings
-from streaming.vad import FrameJudge, SpeechDetector
+from streaming.events import Final
+from streaming.vad import FrameJudge
 
-UNHURRIED = SessionSettings(early_s=60.0)  # no final is computed before the utterance has ended
 BLOCK = 10 * SAMPLE_RATE
 
 
-def transcribe(samples: np.ndarray, transcriber: Transcriber, judge: FrameJudge) -> str:
-    """A recording's text."""
-    session = Session(SpeechDetector(judge), SessionOptions(partials=False), UNHURRIED)
-    finals: list[str] = []
-
-    def keep(events: list[Event]) -> None:
-        finals.extend(event.text for event in events if isinstance(event, Final))
-        while session.demand() is not None:
-            window = session.next_window()
-            keep(session.receive_hypothesis(window, transcriber.transcribe(window)))
-
-    for at in range(0, len(samples), BLOCK):
-        keep(session.receive_audio(samples[at : at + BLOCK]))
-    keep(session.finish())
-    return " ".join(finals)
+def transcribe(clips: list[Clip], transcriber: Transcriber, judges: Callable[[], FrameJudge]) -> list[str]:
+    """The recordings' texts."""
+    sources = (
+        (clip.name, [clip.samples[at : at + BLOCK] for at in range(0, len(clip.samples), BLOCK)])
+        for clip in clips
+    )
+    texts: dict[str, list[str]] = {clip.name: [] for clip in clips}
+    for name, event in recordings.transcribe(sources, transcriber, judges):
+        if isinstance(event, Final):
+            texts[name].append(event.text)
+    return [" ".join(lines) for lines in texts.values()]
 
 
 def errors(clips: list[Clip], texts: list[str]) -> float | None:
@@ -58,12 +53,12 @@ def benchmark(clips: list[Clip], rounds: int) -> dict[str, Any]:
     seconds = sum(clip.seconds for clip in clips)
     transcriber, judges = load_transcriber(), load_judge()
     ours, theirs = [], []
-    transcribe(clips[0].samples, transcriber, judges())
+    transcribe(clips[:2], transcriber, judges)
     for number in range(rounds):
         peer = library.measure("offline", {clip.name: clip.samples for clip in clips})
         theirs.append(sum(result["cpu_s"] for result in peer.values()) / seconds)
         before = time.process_time()
-        texts = [transcribe(clip.samples, transcriber, judges()) for clip in clips]
+        texts = transcribe(clips, transcriber, judges)
         ours.append((time.process_time() - before) / seconds)
         print(
             f"round {number + 1}: library {theirs[-1]:.4f}, ours {ours[-1]:.4f} CPU s per audio s", flush=True

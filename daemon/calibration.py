@@ -1,11 +1,13 @@
-"""Calibration: a second of measuring the model on this machine, and how many sessions follow from it."""
+"""Calibration: a second or two of measuring the model on this machine, and what follows: workers, and sessions."""
 
 from __future__ import annotations
 
 import importlib.util
 import logging
+import math
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,30 +35,52 @@ HEADROOM = 0.8
 MOST = 1_000  # sessions; nobody has measured more
 
 
+WORTH = 1.15  # a further step in workers must raise the throughput by this factor: cores may be shared, or shares of one
+
+
 @dataclass(frozen=True)
 class Calibration:
     """What was measured."""
 
+    workers: int  # threads that run the model
     window_s: float  # a worker's time for a window of WINDOW_S, all workers being busy
     capacity: int  # sessions that fit
 
 
 def calibrate(
-    transcriber: Transcriber, workers: int, max_step_s: float, duration_s: float = 1.0
+    transcriber: Transcriber, choices: Sequence[int], max_step_s: float, duration_s: float = 1.5
 ) -> Calibration:
-    """Runs the model on all workers at once for about `duration_s`, after one run to warm up; blocks."""
+    """Runs the model with each of these numbers of workers, ascending, for about `duration_s` together; blocks.
+
+    The first after which more workers bring nothing is chosen.
+    """
     window = _window(_speech())
-    first = transcriber.transcribe(window)
+    first = transcriber.transcribe(window)  # warms up, too
     window = _window(window.audio, draft=first.tokens)
+    workers, window_s = choices[0], math.inf
+    for count in choices:
+        measured_s = _measure(transcriber, window, count, duration_s / len(choices))
+        if count / measured_s < WORTH * workers / window_s:
+            break
+        workers, window_s = count, measured_s
+    return Calibration(workers, window_s, capacity_of(window_s, workers, max_step_s))
+
+
+def choices(cores: int) -> tuple[int, ...]:
+    """Numbers of workers worth trying: powers of two, and one for each core."""
+    return tuple(sorted({*(1 << i for i in range(cores.bit_length()) if 1 << i <= cores), cores}))
+
+
+def _measure(transcriber: Transcriber, window: Window, workers: int, duration_s: float) -> float:
+    """Seconds that one of so many workers needs for the window."""
     counts = [0] * workers
-    deadline = time.monotonic() + duration_s
+    began = time.monotonic()
 
     def run(index: int) -> None:
-        while time.monotonic() < deadline or not counts[index]:
+        while time.monotonic() < began + duration_s or not counts[index]:
             transcriber.transcribe(window)
             counts[index] += 1
 
-    began = time.monotonic()
     threads = [
         threading.Thread(target=run, args=(index,), name=f"calibrate-{index}") for index in range(workers)
     ]
@@ -64,8 +88,7 @@ def calibrate(
         thread.start()
     for thread in threads:
         thread.join()
-    window_s = (time.monotonic() - began) * workers / max(1, sum(counts))
-    return Calibration(window_s, capacity_of(window_s, workers, max_step_s))
+    return (time.monotonic() - began) * workers / sum(counts)
 
 
 def capacity_of(window_s: float, workers: int, max_step_s: float) -> int:

@@ -92,7 +92,7 @@ class Engine(Section):
     """How the work is spread over the machine."""
 
     workers: int = Field(default=0, ge=0, le=256)
-    """Threads that run the model, one core each; 0 means one for each core."""
+    """Threads that run the model, one core each; 0 means as many as start-up finds useful, one a core at most."""
 
     capacity: int = Field(default=0, ge=0)
     """Sessions at once; the next one is refused as overloaded. 0 means as many as start-up measured."""

@@ -16,7 +16,7 @@ from importlib import metadata
 
 from daemon import notify
 from daemon.auth import Gatekeeper
-from daemon.calibration import calibrate
+from daemon.calibration import calibrate, choices
 from daemon.capture import run_captures
 from daemon.config import Config
 from daemon.driver import SessionDriver
@@ -135,11 +135,12 @@ class Service:
                     notes.append(f"Speech detection runs without Silero, so more noise becomes text: {error}")
                     logger.warning(notes[-1])
         engine = config.engine
-        workers = engine.workers or _cores()
-        capacity, window_s = engine.capacity, 0.0
-        if not capacity:
-            measured = await asyncio.to_thread(calibrate, transcriber, workers, engine.max_step_s)
-            capacity, window_s = measured.capacity, measured.window_s
+        workers, capacity, window_s = engine.workers, engine.capacity, 0.0
+        if not workers or not capacity:
+            tried = (workers,) if workers else choices(_cores())
+            measured = await asyncio.to_thread(calibrate, transcriber, tried, engine.max_step_s)
+            workers, window_s = measured.workers, measured.window_s
+            capacity = capacity or measured.capacity
         scheduler = Scheduler(transcriber, workers, capacity, engine.step_s, engine.max_step_s)
         scheduler.window_s = window_s
         logger.info(

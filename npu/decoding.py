@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from npu.model import Backend, Cache
+from npu.model import Backend, Batch, Cache
 
 Array = NDArray[np.float32]
 
@@ -21,6 +21,7 @@ _CHUNK = 12  # tokens verified at once after that: a draft that failed once may 
 _LOOP_TOKENS = 16  # a repetition at least this long ...
 _LOOP_TIMES = 4  # ... of the same so many times is a loop of the model's, not speech
 _LOOP_UNIT = 12  # tokens, the longest unit that is looked for
+_NOWHERE = np.zeros((0, 0), np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +40,9 @@ class Decoding:
 
     tokens: tuple[int, ...]
     log_probs: Array  # [tokens] if scored, else empty
+    attention: (
+        Array  # [tokens, frames] if scored, else empty: where the model looked when it chose each of them
+    )
     passes: int  # calls of `extend`
 
 
@@ -102,7 +106,64 @@ def decode(
             log_probs.append(_log_probs(logits, tokens[start:]))
         pending = [following]
     scores = np.concatenate(log_probs)[: len(tokens)] if scored else np.zeros(0, np.float32)
-    return Decoding(tuple(tokens), scores, passes)
+    attention = cache.attention()[: len(tokens)] if scored else _NOWHERE
+    return Decoding(tuple(tokens), scores, attention, passes)
+
+
+def decode_together(batch: Batch, rules: Sequence[Rules], scored: bool = False) -> list[Decoding]:
+    """The most probable tokens of each window of an empty batch, a token each a pass, no draft.
+
+    When half of the windows are done the batch goes on without them; until then what they are fed is of no account.
+    `scored` needs a batch that keeps the attention.
+    """
+    lanes = [_Lane(each) for each in rules]
+    going = lanes  # those in the batch, in its order
+    while not all(lane.done for lane in going):
+        logits = batch.extend([lane.tokens[-1] if lane.tokens else lane.rules.begin for lane in going])
+        choices = logits.argmax(axis=1).tolist()
+        scores = _log_probs(logits, choices) if scored else np.zeros(len(choices), np.float32)
+        for row, lane in enumerate(going):
+            if lane.done:
+                continue
+            lane.receive_choice(choices[row], float(scores[row]))
+            if lane.done and scored:
+                lane.attention = batch.attention(row)
+        left = [row for row, lane in enumerate(going) if not lane.done]
+        if left and 2 * len(left) <= len(going):
+            batch.keep(left)
+            going = [going[row] for row in left]
+    return [lane.decoding(scored) for lane in lanes]
+
+
+class _Lane:
+    """One decoding of a batch."""
+
+    def __init__(self, rules: Rules) -> None:
+        self.rules = rules
+        self.tokens: list[int] = []
+        self.attention: Array | None = None  # [passes, frames], once it is done and if it is wanted
+        self.done = False
+        self._log_probs: list[float] = []
+        self._passes = 0
+
+    def receive_choice(self, token: int, log_prob: float) -> None:
+        """The next token, or the end."""
+        self._passes += 1
+        self.done = token == self.rules.end or len(self.tokens) >= self.rules.most
+        if self.done:
+            return
+        self.tokens.append(token)
+        self._log_probs.append(log_prob)
+        kept = _without_loop(self.tokens, len(self.tokens) - 1, 0)
+        self.done = kept < len(self.tokens)
+        del self.tokens[kept:]
+
+    def decoding(self, scored: bool) -> Decoding:
+        """What came out."""
+        n = len(self.tokens)
+        log_probs = np.array(self._log_probs[:n] if scored else [], np.float32)
+        attention = _NOWHERE if self.attention is None else self.attention[:n]
+        return Decoding(tuple(self.tokens), log_probs, attention, self._passes)
 
 
 def _new_word(logits: Array, rules: Rules) -> int:

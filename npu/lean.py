@@ -17,6 +17,7 @@ from npu.graph import SourceGraph
 from npu.moonshine import TINY
 from npu.moonshine_decoder import decoder_graph
 from npu.moonshine_encoder import encoder_graph
+from npu.moonshine_lockstep import lockstep_graph
 from npu.weights import Weights, read_weights
 from streaming.errors import ModelError
 
@@ -25,10 +26,11 @@ _CHECK = 4  # bytes of the checksum in front of each cached graph
 
 @dataclass(frozen=True, eq=False)
 class Graphs:
-    """Moonshine's pair, as the bytes of .onnx files."""
+    """Moonshine's graphs, as the bytes of .onnx files."""
 
     encoder: bytes
     decoder: bytes
+    lockstep: Callable[[], bytes]  # the decoder of many windows, built when it is first asked for
 
 
 def shipped_weights() -> Weights:
@@ -48,7 +50,11 @@ def lean_graphs(cache_dir: Path, progress: Callable[[str], None]) -> Graphs:
     def kept(part: str, build: Callable[[Weights], bytes]) -> bytes:
         return _kept(cache_dir / f"{TINY.name}-{part}-{key}.graph", lambda: build(weights()), progress)
 
-    return Graphs(kept("encoder", encoder_graph), kept("decoder", decoder_graph))
+    return Graphs(
+        kept("encoder", encoder_graph),
+        kept("decoder", decoder_graph),
+        lambda: kept("lockstep", lockstep_graph),
+    )
 
 
 def lean_silero(cache_dir: Path, progress: Callable[[str], None]) -> bytes:

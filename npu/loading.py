@@ -33,7 +33,8 @@ def load_transcriber(
     tokenizer = Tokenizer.read(shipped(TOKENIZER, package_folder()))
     graphs = lean_graphs(cache_dir or default_cache_dir(progress), progress)
     progress(f"Loading {TINY.name}")
-    return ModelTranscriber(OnnxBackend(TINY, graphs.encoder, graphs.decoder, device), TINY, tokenizer)
+    backend = OnnxBackend(TINY, graphs.encoder, graphs.decoder, graphs.lockstep, device)
+    return ModelTranscriber(backend, TINY, tokenizer)
 
 
 def load_judge(cache_dir: Path | None = None) -> Callable[[], FrameJudge]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -33,6 +34,19 @@ class Encoded(Protocol):
         """An empty cache over this window."""
 
 
+class Batch(Protocol):
+    """The decoders' memory of several windows that take one token each a call, in lockstep."""
+
+    def extend(self, tokens: Sequence[int]) -> NDArray[np.float32]:
+        """One token for each window, in order -> logits [windows, vocab]."""
+
+    def keep(self, windows: Sequence[int]) -> None:
+        """Goes on with these windows only, in this order; the others are done."""
+
+    def attention(self, window: int) -> NDArray[np.float32]:
+        """[length, frames] of a window that is still there: where in the audio each token looked."""
+
+
 class Backend(Protocol):
     """A resident model. Heavy, shared by all sessions, safe to call from several threads at once."""
 
@@ -47,3 +61,30 @@ class Backend(Protocol):
 
         Row i is bit-identical to what a call with one token at a time would have given.
         """
+
+    def together(self, windows: Sequence[Encoded], attended: bool) -> Batch:
+        """Empty decodings over these windows; `attended`: `attention` will be asked for.
+
+        The logits are those of `extend` within the noise of another order of summation.
+        """
+
+
+class OneByOne:
+    """A batch over separate caches: for backends that gain nothing from lockstep, and the oracle of those that do."""
+
+    def __init__(self, backend: Backend, windows: Sequence[Encoded]) -> None:
+        self._backend = backend
+        self._caches = [window.start() for window in windows]
+
+    def extend(self, tokens: Sequence[int]) -> NDArray[np.float32]:
+        """One token for each window -> logits [windows, vocab]."""
+        pairs = zip(self._caches, tokens, strict=True)
+        return np.concatenate([self._backend.extend(cache, (token,)) for cache, token in pairs])
+
+    def keep(self, windows: Sequence[int]) -> None:
+        """Goes on with these windows only."""
+        self._caches = [self._caches[window] for window in windows]
+
+    def attention(self, window: int) -> NDArray[np.float32]:
+        """[length, frames] of a window."""
+        return self._caches[window].attention()

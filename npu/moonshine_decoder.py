@@ -35,21 +35,21 @@ def decoder_graph(weights: Weights) -> bytes:
     build.input("total", np.int32, [1])
     build.node("Shape", "tokens", start=1, end=2, to="k")
     tables = [build.tensor(table) for table in rotation(weights.frequencies, TOKENS)]
-    x = _embedded(build, weights.embedding)
+    x = embedded(build, weights.embedding)
     for i, layer in enumerate(weights.decoder):
         _declare(build, i)
         x = build.node(
             "Add", x, _self_attention(build, layer, build.norm(x, layer.attention_norm), i, tables)
         )
         x = build.node("Add", x, _cross_attention(build, layer, build.norm(x, layer.cross_norm), i))
-        x = build.node("Add", x, _network(build, layer, build.norm(x, layer.network_norm)))
+        x = build.node("Add", x, network(build, layer, build.norm(x, layer.network_norm)))
     logits = build.product_by_row(build.norm(x, weights.decoder_norm), weights.head)
     build.node("Identity", logits, to="logits")
     build.output("logits", np.float32, [1, "k", TINY.vocabulary])
     return build.serialize()
 
 
-def _embedded(build: LayerBuilder, embedding: Linear) -> str:
+def embedded(build: LayerBuilder, embedding: Linear) -> str:
     values = build.node("Gather", build.tensor(embedding.values), "tokens", axis=0)
     return build.node("DequantizeLinear", values, build.tensor(embedding.scale), build.tensor(embedding.zero))
 
@@ -104,7 +104,7 @@ def _cross_attention(build: LayerBuilder, layer: DecoderLayer, h: str, i: int) -
     return build.product_by_row(seen, replace(output, scale=output.scale / np.float32(_FACTOR)))
 
 
-def _network(build: LayerBuilder, layer: DecoderLayer, h: str) -> str:
+def network(build: LayerBuilder, layer: DecoderLayer, h: str) -> str:
     up = build.product_by_row(h, layer.up)
     hidden, gate = build.nodes("Split", up, outputs=[None, None], axis=-1, num_outputs=2)
     gate = build.node("QuickGelu", gate, domain=MICROSOFT, alpha=1.0)  # x * sigmoid(x)

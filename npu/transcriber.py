@@ -9,13 +9,14 @@ from typing import Protocol
 import numpy as np
 
 from npu.architecture import Architecture
-from npu.decoding import Decoding, Rules, decode
-from npu.model import Backend, Cache
+from npu.decoding import Decoding, Rules, decode, decode_together
+from npu.model import Backend
 from npu.timing import word_spans
 from npu.tokens import Tokenizer
 from streaming.window import SAMPLE_RATE, Hypothesis, Window, Word
 
 SHORTEST_S = 0.1  # audio below this holds no word
+BATCH = 16  # windows decoded in lockstep; more gain little, and wait longer for the longest
 
 
 class Transcriber(Protocol):
@@ -29,6 +30,9 @@ class Transcriber(Protocol):
 
         Audio shorter than a tenth of a second gives the forced words alone.
         """
+
+    def transcribe_all(self, windows: Sequence[Window]) -> list[Hypothesis]:
+        """Decodes windows of recordings, without forced words or drafts, several in lockstep; blocks until done."""
 
 
 class ModelTranscriber:
@@ -52,8 +56,34 @@ class ModelTranscriber:
         decoding = decode(self._backend, cache, rules, window.forced, window.draft, scored=window.timed)
         words = self._untimed(decoding.tokens)
         if window.timed:
-            words = _timed(words, decoding, cache, window)
+            words = _timed(words, decoding, window)
         return Hypothesis(words, decode_s=time.perf_counter() - begun)
+
+    def transcribe_all(self, windows: Sequence[Window]) -> list[Hypothesis]:
+        """Windows of about one length share their passes, so that little of a batch is padding."""
+        found = {
+            i: Hypothesis(())
+            for i, window in enumerate(windows)
+            if len(window.audio) < SHORTEST_S * SAMPLE_RATE
+        }
+        order = sorted(
+            (i for i in range(len(windows)) if i not in found), key=lambda i: len(windows[i].audio)
+        )
+        for at in range(0, len(order), BATCH):
+            rows = order[at : at + BATCH]
+            found |= dict(zip(rows, self._in_lockstep([windows[i] for i in rows]), strict=True))
+        return [found[i] for i in range(len(windows))]
+
+    def _in_lockstep(self, windows: Sequence[Window]) -> list[Hypothesis]:
+        begun = time.perf_counter()
+        timed = any(window.timed for window in windows)
+        batch = self._backend.together([self._backend.encode(window.audio) for window in windows], timed)
+        decodings = decode_together(batch, [self._rules(len(window.audio)) for window in windows], timed)
+        words = [self._untimed(decoding.tokens) for decoding in decodings]
+        if timed:
+            words = [_timed(*each) for each in zip(words, decodings, windows, strict=True)]
+        share = (time.perf_counter() - begun) / len(windows)
+        return [Hypothesis(each, decode_s=share) for each in words]
 
     def _rules(self, samples: int) -> Rules:
         shape = self._architecture
@@ -64,13 +94,12 @@ class ModelTranscriber:
         return tuple(Word(text, spelling) for text, spelling in self._tokenizer.words(tokens))
 
 
-def _timed(words: Sequence[Word], decoding: Decoding, cache: Cache, window: Window) -> tuple[Word, ...]:
+def _timed(words: Sequence[Word], decoding: Decoding, window: Window) -> tuple[Word, ...]:
     """The words with their times and confidences."""
     if not words:
         return ()
     lengths = [len(word.tokens) for word in words]
-    attention = cache.attention()[: sum(lengths)]  # row i: where the model looked when it chose token i
-    spans = word_spans(attention, lengths, window.audio)
+    spans = word_spans(decoding.attention, lengths, window.audio)
     offset = window.start / SAMPLE_RATE
     ends = np.cumsum(lengths)
     timed = []

@@ -72,7 +72,9 @@ class Session:
         self._endpointer = Endpointer(self._settings.endpoint, start.sample)
         self._tape = Tape(start.sample)
         self._queue: deque[Utterance | _Hole] = deque()  # undecided, in order; only the last may be open
-        self._outstanding: Window | None = None
+        self._outstanding: deque[Window] = (
+            deque()
+        )  # one, or several of a recording, in the order they were taken
         self._markers: deque[tuple[int, Event]] = deque()  # position in samples, and what to say there
         self._utterances = start.utterance
         self._scribe = Scribe(self._options, start)
@@ -91,7 +93,7 @@ class Session:
         return events + self._advance()
 
     def receive_hypothesis(self, window: Window, hypothesis: Hypothesis) -> list[Event]:
-        """What the model heard in the outstanding window."""
+        """What the model heard in the outstanding window; several are given back in the order they were taken."""
         utterance = self._take_back(window)
         utterance.receive_hypothesis(window, hypothesis)
         return [*self._scribe.news(utterance), *self._advance()]
@@ -99,18 +101,8 @@ class Session:
     def receive_failure(self, window: Window, reason: str) -> list[Event]:
         """The model failed on the outstanding window; it is asked again before the audio is given up."""
         utterance = self._take_back(window)
-        utterance.failures += 1
-        utterance.heard_until = max(utterance.heard_until, window.end)
-        if utterance.ending is None or utterance.failures < self._settings.max_failures:
-            return []
-        self._queue.popleft()
-        said = utterance.committed
-        if said:
-            return [self._scribe.final(utterance, said, utterance.ending), *self._advance()]
-        return [
-            self._scribe.gap(utterance.start, utterance.ending.end, f"suppressed:{reason}"),
-            *self._advance(),
-        ]
+        utterance.receive_failure(window, reason)
+        return self._advance()
 
     def skip(self, samples: int, reason: str) -> list[Event]:
         """The next samples are missing: time moves on over them, a gap stands for them."""
@@ -156,7 +148,7 @@ class Session:
 
     def demand(self) -> Demand | None:
         """What should be decoded next, None where nothing should or a window is outstanding."""
-        if self._outstanding is not None or not self._queue:
+        if self._outstanding or not self._queue:
             return None
         utterance = self._queue[0]
         assert isinstance(utterance, Utterance)  # holes at the head are resolved at once
@@ -180,19 +172,17 @@ class Session:
             raise StateError("next_window: nothing is in demand.")
         utterance = self._queue[0]
         assert isinstance(utterance, Utterance)
-        audio = utterance.audio
-        if audio is None:
-            audio = self._tape.cut(utterance.audio_start, self._early_end(utterance) or self._tape.end)
-        self._outstanding = Window(
-            utterance=utterance.number,
-            start=utterance.audio_start,
-            audio=audio,
-            forced=utterance.agreement.forced,
-            draft=utterance.agreement.draft,
-            purpose=demand.purpose,
-            timed=utterance.timed or (self._options.words and demand.purpose is Purpose.FINAL),
-        )
-        return self._outstanding
+        return self._take(utterance, demand.purpose)
+
+    def next_windows(self) -> list[Window]:
+        """Of a recording, which nobody waits for: every utterance that has ended and was not heard yet.
+
+        All are outstanding until they are given back, one after another.
+        """
+        if self._outstanding:
+            raise StateError("next_windows: others are outstanding.")
+        ended = [each for each in self._queue if isinstance(each, Utterance) and each.ending is not None]
+        return [self._take(utterance, Purpose.FINAL) for utterance in ended]
 
     # facts
 
@@ -314,22 +304,38 @@ class Session:
         end = self._endpointer.tail_end
         whole = end >= self._endpointer.offset + _samples(self._settings.endpoint.tail_s)
         heard = utterance.hypothesis_over(end, timed=False) is not None
-        return end if whole and not heard and utterance.failures == 0 else None
+        return end if whole and not heard and not utterance.failures else None
+
+    def _take(self, utterance: Utterance, purpose: Purpose) -> Window:
+        audio = utterance.audio
+        if audio is None:
+            audio = self._tape.cut(utterance.audio_start, self._early_end(utterance) or self._tape.end)
+        window = Window(
+            utterance=utterance.number,
+            start=utterance.audio_start,
+            audio=audio,
+            forced=utterance.agreement.forced,
+            draft=utterance.agreement.draft,
+            purpose=purpose,
+            timed=utterance.timed or (self._options.words and purpose is Purpose.FINAL),
+        )
+        self._outstanding.append(window)
+        return window
 
     def _take_back(self, window: Window) -> Utterance:
-        if window is not self._outstanding:
-            raise StateError("A hypothesis came back for a window that is not outstanding.")
-        self._outstanding = None
-        utterance = self._queue[0]
-        assert isinstance(utterance, Utterance) and utterance.number == window.utterance
-        return utterance
+        if not self._outstanding or window is not self._outstanding[0]:
+            raise StateError("A hypothesis came back for a window that is not outstanding, or out of turn.")
+        self._outstanding.popleft()
+        return next(
+            each for each in self._queue if isinstance(each, Utterance) and each.number == window.utterance
+        )
 
     # decisions
 
     def _advance(self) -> list[Event]:
         """Everything that can be decided at the head of the queue, then what waited for it."""
         events: list[Event] = []
-        while self._queue and self._outstanding is None:
+        while self._queue and not self._is_out(self._queue[0]):
             decided = self._decide(self._queue[0])
             if decided is None:
                 break
@@ -353,6 +359,11 @@ class Session:
         if not ending.spoken and not item.committed:
             self._queue.popleft()
             return self._scribe.gap(item.start, ending.end, "suppressed:too_short")
+        if len(item.failures) >= self._settings.max_failures:
+            self._queue.popleft()
+            if item.committed:
+                return self._scribe.final(item, item.committed, ending)
+            return self._scribe.gap(item.start, ending.end, f"suppressed:{item.failures[-1]}")
         if item.hypothesis_over(ending.audio_end, ending.cut or self._options.words) is None:
             return None
         self._queue.popleft()
@@ -364,6 +375,11 @@ class Session:
         if not words:
             return self._scribe.gap(item.start, ending.end, "suppressed:no_words")
         return self._scribe.final(item, words, ending)
+
+    def _is_out(self, item: Utterance | _Hole) -> bool:
+        return isinstance(item, Utterance) and any(
+            item.number == each.utterance for each in self._outstanding
+        )
 
     def _resolved(self, position: int) -> bool:
         """No undecided speech begins before a position; a pre-roll may."""

@@ -47,7 +47,7 @@ class Utterance:
         self.agreement = LocalAgreement(round(agreement_s * SAMPLE_RATE))
         self.heard_until = onset  # end of the last window decoded
         self.shown = ("", "")  # committed and tentative text of the last partial
-        self.failures = 0  # decodings in a row that failed
+        self.failures: list[str] = []  # why decodings failed, since one succeeded or the utterance ended
         self._seam: Seam | None = None
         self._known = 0  # words at its beginning that the utterance before has said
         self._last: tuple[Window, Hypothesis] | None = None
@@ -55,11 +55,12 @@ class Utterance:
     @property
     def timed(self) -> bool:
         """Word times are needed to join it with a neighbour."""
-        return self._seam is not None or (self.ending is not None and self.ending.cut)
+        return self.audio_start != self.start or (self.ending is not None and self.ending.cut)
 
     def end(self, ending: Ending, audio: Samples) -> None:
-        """It is over; audio: what the model hears in the end."""
+        """It is over; audio: what the model hears in the end, whatever became of its partials."""
         self.ending, self.audio = ending, audio
+        self.failures.clear()
 
     def join(self, seam: Seam) -> None:
         """The utterance before has its final: this is what it said around the cut between them."""
@@ -71,8 +72,13 @@ class Utterance:
             self._known = self._seam.first_new(hypothesis.words)
         self.agreement.receive_hypothesis(hypothesis.words, window.end)
         self.heard_until = window.end
-        self.failures = 0
+        self.failures.clear()
         self._last = window, hypothesis
+
+    def receive_failure(self, window: Window, reason: str) -> None:
+        """The model failed on the audio so far."""
+        self.failures.append(reason)
+        self.heard_until = max(self.heard_until, window.end)
 
     def hypothesis_over(self, end: int, timed: bool) -> Hypothesis | None:
         """The last hypothesis, if it is over the audio up to exactly `end`."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,14 @@ from numpy.typing import NDArray
 from onnxruntime import GraphOptimizationLevel, OrtValue
 
 from npu.architecture import Architecture
-from npu.model import Cache
+from npu.model import Cache, Encoded
 from streaming.errors import ModelError
 from streaming.window import SAMPLE_RATE
 
 Array = NDArray[np.float32]
 
 _ERRORS_ONLY = 3
+_UNHEARD = -1e9  # added to the score of a state that is only padding
 _CPU = "CPUExecutionProvider"
 # short names of execution providers, and the package whose ONNX Runtime has them
 _PROVIDERS = {
@@ -87,17 +89,17 @@ class OnnxEncoded:
 
     def __init__(self, backend: OnnxBackend, cross: Mapping[str, OrtValue], capacity: int) -> None:
         self._backend = backend
-        self._cross = cross
-        self._capacity = capacity  # tokens its decodings will hardly exceed
+        self.cross = cross  # by name: [1, heads, frames, head width]
+        self.capacity = capacity  # tokens its decodings will hardly exceed
 
     @property
     def frames(self) -> int:
         """Encoder states."""
-        return int(self._cross["ck0"].shape()[2])
+        return int(self.cross["ck0"].shape()[2])
 
     def start(self) -> OnnxCache:
         """An empty cache over this window."""
-        return OnnxCache(self._backend, self._cross, self.frames, self._capacity)
+        return OnnxCache(self._backend, self.cross, self.frames, self.capacity)
 
 
 class OnnxCache:
@@ -177,17 +179,124 @@ class OnnxCache:
                 self._binding.bind_ortvalue_output(f"n{name}", value)
 
 
-class OnnxBackend:
-    """An encoder and a decoder graph, resident. Caches belong to decodings, so threads may share it."""
+class OnnxBatch:
+    """Keys and values of decodings in lockstep, padded to the longest window. For one thread at a time."""
 
     def __init__(
-        self, architecture: Architecture, encoder: bytes, decoder: bytes, device: str = "auto"
+        self,
+        session: onnxruntime.InferenceSession,
+        architecture: Architecture,
+        windows: Sequence[OnnxEncoded],
+        attended: bool,
+    ) -> None:
+        size = self._architecture = architecture
+        self._session = session
+        self._frames = [window.frames for window in windows]
+        self._length = 0  # tokens that each of them holds
+        self._attended: list[list[Array]] | None = (
+            [] if attended else None
+        )  # of each call: a value for each layer
+        longest = max(self._frames)
+        self._heard = np.zeros((len(windows), 1, 1, longest), np.float32)
+        self._cross = {
+            name: np.zeros((len(windows), size.heads, longest, size.head_width), np.float32)
+            for name in windows[0].cross
+        }
+        for row, window in enumerate(windows):
+            self._heard[row, ..., window.frames :] = _UNHEARD
+            for name, value in window.cross.items():
+                self._cross[name][row, :, : window.frames] = value.numpy()[0]
+        capacity = max(window.capacity for window in windows)
+        self._stored = [
+            np.zeros((len(windows), size.heads, capacity, size.stored_width), np.float32)
+            for _ in range(2 * size.layers)
+        ]
+        self._bind_all()
+
+    def extend(self, tokens: Sequence[int]) -> Array:
+        """One token for each window -> logits [windows, vocabulary]."""
+        if self._length == self._stored[0].shape[2]:
+            self._stored = [np.concatenate([each, np.zeros_like(each)], axis=2) for each in self._stored]
+            self._bind_all()
+        self._bind("tokens", np.array([tokens], np.int64))
+        self._bind("past", np.full(len(tokens), self._length, np.int32))
+        self._bind("total", np.array([self._length + 1], np.int32))
+        names = ["logits"]
+        if self._attended is not None:
+            names += [f"a{i}" for i in self._architecture.aligned_layers]
+        for name in names:
+            self._binding.bind_output(name, "cpu")
+        self._session.run_with_iobinding(self._binding)
+        logits, *attended = (value.numpy() for value in self._binding.get_outputs()[-len(names) :])
+        if self._attended is not None:
+            self._attended.append(attended)
+        self._length += 1
+        return np.asarray(logits[0], np.float32)
+
+    def keep(self, windows: Sequence[int]) -> None:
+        """Goes on with these windows only; the padding shrinks to the longest of them."""
+        rows = list(windows)
+        self._frames = [self._frames[row] for row in rows]
+        longest = max(self._frames)
+        self._heard = np.ascontiguousarray(self._heard[rows, ..., :longest])
+        self._cross = {
+            name: np.ascontiguousarray(value[rows, :, :longest]) for name, value in self._cross.items()
+        }
+        self._stored = [np.ascontiguousarray(each[rows]) for each in self._stored]
+        if self._attended is not None:
+            self._attended = [[layer[rows, ..., :longest] for layer in call] for call in self._attended]
+        self._bind_all()
+
+    def attention(self, window: int) -> Array:
+        """[length, frames]: the mean over the heads of the aligned layers."""
+        if self._attended is None:
+            raise ModelError("the attention of this batch was not kept; start it with `attended`")
+        frames = self._frames[window]
+        rows = [
+            np.mean([layer[window, :, 0, :frames].mean(axis=0) for layer in call], axis=0)
+            for call in self._attended
+        ]
+        return np.array(rows, np.float32).reshape(len(rows), frames)
+
+    def _bind(self, name: str, value: NDArray[Any]) -> None:
+        self._binding.bind_ortvalue_input(name, OrtValue.ortvalue_from_numpy(value))
+
+    def _bind_all(self) -> None:
+        """Binds what stays where it is from call to call."""
+        self._binding = self._session.io_binding()
+        self._bind("heard", self._heard)
+        for name, value in self._cross.items():
+            self._bind(name, value)
+        for i in range(self._architecture.layers):
+            for name, stored in ((f"k{i}", self._stored[2 * i]), (f"v{i}", self._stored[2 * i + 1])):
+                value = OrtValue.ortvalue_from_numpy(stored)
+                self._binding.bind_ortvalue_input(f"p{name}", value)
+                self._binding.bind_ortvalue_output(f"n{name}", value)
+
+
+class OnnxBackend:
+    """An encoder and a decoder graph, resident. Caches belong to decodings, so threads may share it.
+
+    `lockstep` makes the decoder of batches when the first one is started: live streams never need it.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        encoder: bytes,
+        decoder: bytes,
+        lockstep: Callable[[], bytes],
+        device: str = "auto",
     ) -> None:
         self.architecture = architecture
         self.name = architecture.name
         self.device = f"{'cpu' if device == 'auto' else device} (onnxruntime {onnxruntime.__version__})"
         self._encoder = load_session(encoder, device)
         self.decoder = load_session(decoder, device)
+        self._lockstep = lockstep
+        self._batches: onnxruntime.InferenceSession | None = None
+        self._loading = threading.Lock()
+        self._device = device
         self._cross = [f"c{part}{i}" for i in range(architecture.layers) for part in "kv"]
 
     def encode(self, audio: Array) -> OnnxEncoded:
@@ -207,6 +316,16 @@ class OnnxBackend:
         if not isinstance(cache, OnnxCache):
             raise TypeError(f"a cache of {type(cache).__name__} given to {type(self).__name__}")
         return cache.extend(tokens)
+
+    def together(self, windows: Sequence[Encoded], attended: bool) -> OnnxBatch:
+        """Empty decodings over these windows, in lockstep."""
+        ours = [window for window in windows if isinstance(window, OnnxEncoded)]
+        if len(ours) != len(windows):
+            raise TypeError(f"windows of another backend given to {type(self).__name__}")
+        with self._loading:
+            if self._batches is None:
+                self._batches = load_session(self._lockstep(), self._device)
+        return OnnxBatch(self._batches, self.architecture, ours, attended)
 
 
 def _first_line(error: Exception) -> str:

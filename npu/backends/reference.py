@@ -5,6 +5,7 @@ The same three verbs. The matrices are the shipped 8-bit ones, dequantised; acti
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import erf
 
@@ -13,7 +14,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from npu.architecture import Architecture
-from npu.model import Cache
+from npu.model import Cache, Encoded, OneByOne
 from npu.weights import Attention, Convolution, DecoderLayer, EncoderLayer, Linear, Weights
 
 Array = NDArray[np.float32]
@@ -170,6 +171,10 @@ class ReferenceBackend:
         for i, layer in enumerate(self._weights.decoder):
             x = self._decoder_layer(x, layer, cache, i, start)
         return linear(norm(x, self._weights.decoder_norm), self._weights.head)
+
+    def together(self, windows: Sequence[Encoded], attended: bool) -> OneByOne:
+        """Decodings one by one."""
+        return OneByOne(self, windows)
 
     def _stem(self, audio: Array) -> Array:
         """audio [1, n] -> [frames, width]."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from daemon.calibration import calibrate, capacity_of
+from daemon.calibration import calibrate, capacity_of, choices
 from daemon.scheduler import Deadline, Scheduler, urgency
 from daemon.worker import Result
 from npu.scripted import ScriptedTranscriber
@@ -201,13 +201,35 @@ def test_lag() -> None:
     asyncio.run(main())
 
 
-def test_calibration() -> None:
-    """Measures the model on all workers at once, within about the time it is given."""
+class Core:
+    """A model on a machine with so many cores: windows beyond that wait for one another."""
+
+    name = device = "core"
+
+    def __init__(self, cores: int) -> None:
+        self._free = threading.Semaphore(cores)
+
+    def transcribe(self, window: Window) -> Hypothesis:
+        """Occupies a core for a while."""
+        with self._free:
+            time.sleep(0.02)
+        return Hypothesis(words=())
+
+
+@pytest.mark.parametrize(("cores", "expected"), [(1, 1), (2, 2), (8, 4)])
+def test_calibration(cores: int, expected: int) -> None:
+    """As many workers as bring something, of those that may be; measured within about the time it is given."""
     begun = time.monotonic()
-    measured = calibrate(ScriptedTranscriber([], delay_s=0.05), 2, max_step_s=1.5, duration_s=0.5)
-    assert time.monotonic() - begun < 1.5
-    assert measured.window_s == pytest.approx(0.05, rel=0.5)
-    assert measured.capacity == capacity_of(measured.window_s, 2, 1.5)
+    measured = calibrate(Core(cores), choices(4), max_step_s=1.5, duration_s=0.6)
+    assert time.monotonic() - begun < 2.5
+    assert measured.workers == expected
+    assert measured.window_s == pytest.approx(0.02, rel=0.5)
+    assert measured.capacity == capacity_of(measured.window_s, expected, 1.5)
+
+
+def test_choices_of_workers() -> None:
+    """Powers of two up to the number of cores, and that number."""
+    assert [choices(cores) for cores in (1, 2, 6, 8)] == [(1,), (1, 2), (1, 2, 4, 6), (1, 2, 4, 8)]
 
 
 def test_capacity() -> None:

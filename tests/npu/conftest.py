@@ -17,7 +17,7 @@ from npu.backends.reference import ReferenceBackend
 from npu.decoding import Rules
 from npu.embedded import TOKENIZER, package_folder, shipped
 from npu.lean import Graphs, lean_graphs, shipped_weights
-from npu.model import Cache
+from npu.model import Cache, Encoded, OneByOne
 from npu.moonshine import TINY
 from npu.tokens import Tokenizer
 from npu.transcriber import ModelTranscriber
@@ -54,7 +54,7 @@ def graphs(cache_dir: Path) -> Graphs:
 @pytest.fixture(scope="session")
 def backend(graphs: Graphs) -> OnnxBackend:
     """Moonshine tiny on ONNX Runtime."""
-    return OnnxBackend(TINY, graphs.encoder, graphs.decoder)
+    return OnnxBackend(TINY, graphs.encoder, graphs.decoder, graphs.lockstep)
 
 
 @pytest.fixture(scope="session")
@@ -105,6 +105,9 @@ class Parrot:
             digest = hashlib.blake2b(repr((self._seed, cache.tokens[-2:])).encode(), digest_size=8).digest()
             rows.append(np.random.default_rng(int.from_bytes(digest)).standard_normal(self.vocabulary))
         return np.array(rows, np.float32)
+
+    def together(self, windows: Sequence[Encoded], attended: bool) -> OneByOne:
+        return OneByOne(self, windows)
 
 
 class ParrotWindow:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from npu.backends.onnx import OnnxBackend
-from npu.decoding import Decoding, Draft, Rules, decode
+from npu.decoding import Decoding, Draft, Rules, decode, decode_together
 from npu.moonshine import TINY
 from npu.tokens import Tokenizer
 from streaming.window import SAMPLE_RATE
@@ -211,3 +211,21 @@ def test_draft_that_was_lost() -> None:
     assert draft.proposal(9) == []
     draft.receive_decided(0, 12)
     assert draft.proposal(9) == [13, 14]
+
+
+@given(seed=st.integers(0, 2**32), most=st.lists(st.integers(0, 30), min_size=1, max_size=9))
+@settings(max_examples=100, deadline=None)
+def test_windows_decoded_together(seed: int, most: list[int], parrot: type) -> None:
+    """Each comes out as alone, whenever the others end."""
+    model = parrot(VOCABULARY, seed)
+    windows = [model.encode(None) for _ in most]
+    # Parrots repeat themselves: what differs is how long each may go on.
+    expected = [
+        decode(model, window.start(), free_rules(n), scored=True)
+        for window, n in zip(windows, most, strict=True)
+    ]
+    found = decode_together(model.together(windows, True), [free_rules(n) for n in most], scored=True)
+    assert [each.tokens for each in found] == [each.tokens for each in expected]
+    for one, other in zip(found, expected, strict=True):
+        assert np.allclose(one.log_probs, other.log_probs)
+        assert one.attention.shape == (len(one.tokens), 1)

@@ -56,6 +56,34 @@ def test_any_split_of_the_tokens(backend: OnnxBackend, clips: dict[str, Array], 
             assert np.array_equal(attention, cache.attention())
 
 
+def test_windows_in_lockstep(backend: OnnxBackend, clips: dict[str, Array], rules: Rules) -> None:
+    """Logits and attention of windows of any length are those of each alone, within the noise of 8-bit activations."""
+    cuts = windows(clips, 12, seed=4)
+    encoded = [backend.encode(audio) for audio in cuts]
+    tokens = [(TINY.begin, *decode(backend, each.start(), rules).tokens) for each in encoded]
+    batch, rows = backend.together(encoded, True), list(range(len(cuts)))
+    alone = [each.start() for each in encoded]
+    differences = []
+    for at in range(max(map(len, tokens))):
+        left = [row for row in rows if len(tokens[row]) > at]
+        if len(left) < 0.7 * len(rows):
+            batch.keep([rows.index(row) for row in left])
+            rows = left
+        fed = [(*tokens[row], TINY.end, TINY.end, TINY.end)[min(at, len(tokens[row]))] for row in rows]
+        logits = batch.extend(fed)
+        for index, row in enumerate(rows):
+            if row in left:
+                expected = backend.extend(alone[row], (fed[index],))[0]
+                differences.append(np.sqrt(np.mean((logits[index] - expected) ** 2)) / expected.std())
+        shortest = rows[0]
+        attention = batch.attention(0)[: len(tokens[shortest])]
+        assert np.abs(attention - alone[shortest].attention()).max() < 1e-3
+    assert (
+        np.median(differences) < 1e-4
+    )  # an activation that falls to the other side of a step moves the rest
+    assert max(differences) < 0.08
+
+
 def test_truncated_after_wrong_tokens(backend: OnnxBackend, clips: dict[str, Array], rules: Rules) -> None:
     """Tokens that were tried and forgotten leave no trace in the logits."""
     chance = random.Random(2)

@@ -109,3 +109,24 @@ def test_words_that_are_not_timed(transcriber: ModelTranscriber, clips: dict[str
     """No times and no confidences."""
     words = transcriber.transcribe(window(clips["beckett"])).words
     assert all((word.start, word.end, word.confidence) == (0, 0, 0) for word in words)
+
+
+def test_all_windows_of_a_recording(transcriber: ModelTranscriber, clips: dict[str, Array]) -> None:
+    """Come out in order, each as if it were alone, too short ones included."""
+    audio = clips["two_cities"]
+    cuts = [
+        audio[i * 2 * SAMPLE_RATE :][: n * SAMPLE_RATE // 2]
+        for i, n in enumerate((6, 3, 12, 8, 1, 5, 9, 4, 2))
+    ]
+    windows = [
+        window(each, start=i * 2 * SAMPLE_RATE, timed=True) for i, each in enumerate([*cuts, audio[:100]])
+    ]
+    together = transcriber.transcribe_all(windows)
+    assert together[-1].words == ()
+    for alone, found in zip([transcriber.transcribe(each) for each in windows], together, strict=True):
+        assert [word.tokens for word in found.words] == [word.tokens for word in alone.words]
+        assert np.allclose([w.start for w in found.words], [w.start for w in alone.words], atol=0.05)
+        differences = [
+            abs(f.confidence - a.confidence) for f, a in zip(found.words, alone.words, strict=True)
+        ]
+        assert max(differences, default=0) < 0.05

@@ -1,6 +1,7 @@
 """The session's state machine, on real speech with a scripted model."""
 
 import random
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from npu.scripted import ScriptedTranscriber
 from streaming.detectors import FRAME
 from streaming.errors import StateError
 from streaming.events import Final, Finalized, Gap, Ledger, Marker, Partial, Stopped
+from streaming.pauses import CutSettings
 from streaming.session import Session
 from streaming.settings import ResumePoint, SessionOptions, SessionSettings
 from streaming.vad import SpeechDetector
@@ -370,3 +372,44 @@ def test_finals_are_asked_for_before_partials(recording):
     demand = session.demand()
     assert demand is not None and demand.purpose is Purpose.FINAL
     assert session.backlog_s > 2
+
+
+def test_a_recording_whose_windows_are_decoded_together(recording):
+    """The finals, cuts included, are those of one window after another; what failed is asked for again in its turn."""
+    audio = recording("two_cities.wav")
+    cut_short = SessionSettings(cuts=CutSettings(soft_window_s=2, max_window_s=3))
+
+    def fresh() -> Run:
+        session = Session(SpeechDetector(None), SessionOptions(partials=False), cut_short)
+        return Run(session, hearing(audio))
+
+    alone = fresh().stream(audio, [len(audio)]).finish()
+    pairs = list(pairwise(alone.of(Final)))
+    cut = [left.utterance for left, right in pairs if left.end == right.start]
+    doomed = next(left.utterance for left, right in pairs[2:] if left.end < right.start)
+    run, shaken = fresh(), False
+    run.feed(audio, pump=False)
+    run.events += run.session.finish()
+    while windows := run.session.next_windows():
+        for window in windows:
+            if window.utterance == doomed or (window.utterance == cut[0] and not shaken):
+                shaken |= window.utterance == cut[0]
+                run.events += run.session.receive_failure(window, "decoder_failed")
+            else:
+                run.events += run.session.receive_hypothesis(window, run.transcriber.transcribe(window))
+    check_promises(run)
+    assert [gap.reason for gap in run.of(Gap)].count("suppressed:decoder_failed") == 1
+    said = {final.utterance: (final.text, final.start, final.end) for final in run.of(Final)}
+    expected = {final.utterance: (final.text, final.start, final.end) for final in alone.of(Final)}
+    assert said == {number: each for number, each in expected.items() if number != doomed}
+
+
+def test_windows_given_back_out_of_turn(recording):
+    """Are refused: finals are numbered in order."""
+    session = new(partials=False)
+    session.receive_audio(recording("two_cities.wav"))
+    _, second, *_ = session.next_windows()
+    with pytest.raises(StateError, match="out of turn"):
+        session.receive_hypothesis(second, Hypothesis(words=()))
+    with pytest.raises(StateError, match="others are outstanding"):
+        session.next_windows()
