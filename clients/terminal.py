@@ -122,6 +122,8 @@ class Captions:
 
     def _revise(self, event: Revise) -> None:
         """What has scrolled by cannot be changed: another text is written again, under its old time."""
+        if event.utterance is None:
+            return
         before = self._finals.get(event.utterance)
         if before is None:
             return

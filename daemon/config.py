@@ -194,6 +194,19 @@ class SpeechSection(Section):
         return {name: getattr(self, name) for name in names if name in type(self).model_fields}
 
 
+class Speakers(Section):
+    """Who said what."""
+
+    label: bool = True
+    """Label speakers in sessions that do not say whether they want it."""
+
+    settle_after_s: float = Field(default=30.0, ge=5, le=600)
+    """A label is not revised once this much more audio has been heard."""
+
+    recognise: bool = True
+    """Label voices that were enrolled (`amanuensis voices enroll`) by name."""
+
+
 class JournalSection(Section):
     """Where finished text is kept."""
 
@@ -276,6 +289,7 @@ class Config(Section):
     model: Model = Model()
     engine: Engine = Engine()
     speech: SpeechSection = SpeechSection()
+    speakers: Speakers = Speakers()
     journal: JournalSection = JournalSection()
     viewers: Viewers = Viewers()
     log: Log = Log()

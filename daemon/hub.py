@@ -15,7 +15,7 @@ from types import TracebackType
 
 from daemon.journal import Journal, SessionRecord, StoredEvent
 from streaming.errors import Overloaded, ProtocolError, Restarting, UnknownSession
-from streaming.events import Event, Final, Partial, Snapshot, Utterance
+from streaming.events import Event, Final, Gap, Partial, Snapshot, Utterance
 from streaming.transcript import apply
 
 QUEUE_SIZE = 256  # frames in a viewer's queue
@@ -70,7 +70,9 @@ class Hub:
             channel.published = seq
         if isinstance(event, Partial):
             channel.partial = event
-        elif isinstance(event, Final) and channel.partial and channel.partial.utterance <= event.utterance:
+        elif isinstance(event, Gap) or (
+            isinstance(event, Final) and channel.partial and channel.partial.utterance == event.utterance
+        ):
             channel.partial = None
         if channel.viewers:
             frame = Frame(event.to_json(), getattr(event, "type", ""), seq)
@@ -122,7 +124,7 @@ class Hub:
             channel.utterances = tuple(apply(events))
             channel.read_seq = events[-1].seq if events else 0
         partial = channel.partial
-        if partial and any(utterance.utterance >= partial.utterance for utterance in channel.utterances[-1:]):
+        if partial and any(utterance.utterance == partial.utterance for utterance in channel.utterances):
             partial = None  # its final is in the journal, about to be published
         return Snapshot(
             session=record.id,
@@ -157,7 +159,7 @@ class Subscription:
         self._following = False  # False while frames still come out of the journal
         self._ended = False
         self._snapshot: Snapshot | None = None  # what it began with
-        self._last_final: StoredEvent | None = None  # out of the journal
+        self._read: list[StoredEvent] = []  # the last page out of the journal
 
     async def __aenter__(self) -> Subscription:
         await self.enter()
@@ -249,8 +251,7 @@ class Subscription:
         page = await self._hub.journal.stored(self.session, self._position, REPLAY_PAGE)
         if page:
             self._queue.extend(Frame(event.json, event.type, event.seq) for event in page)
-            finals = [event for event in page if event.type == "final"]
-            self._last_final = finals[-1] if finals else self._last_final
+            self._read = page
         elif self._channel.published == published:
             self._following = True
             if self._partials and not self._ended:
@@ -261,10 +262,10 @@ class Subscription:
         partial = self._channel.partial
         if partial is None or (self._snapshot is not None and partial is self._snapshot.partial):
             return
-        final = self._last_final.parse() if self._last_final else None
-        lines = self._snapshot.utterances if self._snapshot else ()
-        decided = final.utterance if isinstance(final, Final) else lines[-1].utterance if lines else -1
-        if partial.utterance > decided:
+        decided = {line.utterance for line in self._snapshot.utterances} if self._snapshot else set()
+        finals = (event.parse() for event in self._read if event.type == "final")
+        decided |= {final.utterance for final in finals if isinstance(final, Final)}
+        if partial.utterance not in decided:
             self._queue.append(Frame(partial.to_json(), partial.type, None))
 
     def _make_room(self, frame: Frame) -> bool:

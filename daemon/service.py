@@ -170,6 +170,7 @@ class Service:
             idle_timeout_s=server.idle_timeout_s,
             resume_window_s=server.resume_window_s,
             max_window_s=self.config.speech.max_window_s,
+            settle_after_s=self.config.speakers.settle_after_s,
         )
 
     async def open_session(self, start: Start) -> Opened:

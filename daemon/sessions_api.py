@@ -223,7 +223,7 @@ async def _edit(service: Service, record: SessionRecord, edits: Sequence[Edit]) 
         if unknown := texts.keys() - known.keys():
             raise BadMessage(f"utterances: {min(unknown)} is not final yet, or does not exist.")
         changes = [
-            Revise(seq=0, utterance=utterance, rev=known[utterance].rev + 1, text=text)
+            (utterance, known[utterance].rev + 1, text)
             for utterance, text in texts.items()
             if known[utterance].text != text
         ]
@@ -232,20 +232,21 @@ async def _edit(service: Service, record: SessionRecord, edits: Sequence[Edit]) 
         with contextlib.suppress(StateError):
             if driver := service.drivers.get(record.id):
                 for change in changes:
-                    driver.revise(change.utterance, change.rev, change.text or "")
+                    driver.revise(*change)
                 await driver.flush()
             else:
                 await _revise_in_journal(service, record.id, changes)
     raise SessionBusy(f"Session {record.id!r} changes faster than it can be edited; try again.")
 
 
-async def _revise_in_journal(service: Service, session: str, changes: Sequence[Revise]) -> None:
+async def _revise_in_journal(service: Service, session: str, changes: Sequence[tuple[int, int, str]]) -> None:
     async with service.reviving:
         if session in service.drivers:
             raise StateError(f"Session {session!r} was resumed.")
         record = await _existing(service, session)
         events = [
-            change.model_copy(update={"seq": seq}) for seq, change in enumerate(changes, record.last_seq + 1)
+            Revise(seq=seq, utterance=utterance, rev=rev, reason="edited", text=text)
+            for seq, (utterance, rev, text) in enumerate(changes, record.last_seq + 1)
         ]
         await service.journal.append(session, events, record.decided_sample, record.ledger)
     if service.hub.viewers_of(session):  # someone waits for the session to go on

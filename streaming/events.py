@@ -39,9 +39,10 @@ class SpokenWord(Record):
 class SpeakerLabel(Record):
     """Who said it."""
 
-    id: str  # S1, S2, ... in order of appearance
-    name: str | None = None
-    settled: bool = False
+    id: str  # S1, S2, ... in order of appearance; stable for the session
+    name: str | None = None  # of a known voice, or given by a person
+    confidence: float | None = None  # 0..1 that it is the known voice; None where a person gave the name
+    settled: bool = False  # no revision will change it
 
 
 class Latency(Record):
@@ -69,6 +70,7 @@ class Limits(Record):
     idle_timeout_s: float
     resume_window_s: float
     max_window_s: float
+    settle_after_s: float  # labels of speakers are not revised after this long
 
 
 class Started(Event):
@@ -122,17 +124,35 @@ class Final(Event):
     latency: Latency | None = None
 
 
+class Utterance(Record):
+    """A final with its revisions applied: one line of a transcript."""
+
+    utterance: int
+    start: float
+    end: float
+    text: str
+    language: str
+    rev: int = 0
+    speaker: SpeakerLabel | None = None
+    words: tuple[SpokenWord, ...] | None = None
+
+
 class Revise(Event):
-    """Fields of a final that changed."""
+    """Fields of a final that changed, or, where it names no utterance, of a speaker."""
 
     durable: ClassVar[bool] = True
     type: Literal["revise"] = "revise"
     seq: int
-    utterance: int
-    rev: int  # 1, 2, 3 ... for this utterance
+    utterance: int | None = None  # None: `speaker` is what everything with that id is labelled from now on
+    rev: int | None = None  # 1, 2, 3 ... for this utterance
+    reason: str | None = None  # edited, labelled, voices_told_apart, voices_joined, recognised, named
     text: str | None = None
+    end: float | None = None  # of an utterance whose last words went into `split`
     words: tuple[SpokenWord, ...] | None = None
     speaker: SpeakerLabel | None = None
+    split: tuple[Utterance, ...] | None = (
+        None  # what the other speakers in it said, as utterances of their own
+    )
 
 
 class Gap(Event):
@@ -192,19 +212,6 @@ class Error(Event):
     message: str
     fatal: bool
     retry_after_s: float | None = None
-
-
-class Utterance(Record):
-    """A final with its revisions applied: one line of a transcript."""
-
-    utterance: int
-    start: float
-    end: float
-    text: str
-    language: str
-    rev: int = 0
-    speaker: SpeakerLabel | None = None
-    words: tuple[SpokenWord, ...] | None = None
 
 
 class Snapshot(Event):

@@ -40,7 +40,10 @@ class Start(Record):
     language: str | None = Field(default=None, max_length=16)
     task: Literal["transcribe", "translate"] = "transcribe"
     model: str | None = None
-    diarize: bool = False
+    diarize: bool | None = None  # speaker labels; None: as the daemon is configured
+    channels: Literal["mixed", "speakers"] = (
+        "mixed"  # "speakers": one on each channel, which then is the label
+    )
     partials: bool = True
     words: bool = False
     vocabulary: tuple[Annotated[str, Field(max_length=100)], ...] = Field(default=(), max_length=1_000)

@@ -55,7 +55,7 @@ class Scribe:
 
     def revise(self, utterance: int, rev: int, text: str) -> Revise:
         """A person changed the text of a final."""
-        return Revise(seq=self._next_seq(), utterance=utterance, rev=rev, text=text)
+        return Revise(seq=self._next_seq(), utterance=utterance, rev=rev, reason="edited", text=text)
 
     def stopped(self, end: int) -> Stopped:
         """The session ended with this sample; what is not accounted for was silence."""

@@ -16,6 +16,7 @@ class SessionOptions:
     language: str = "en"
     partials: bool = True
     words: bool = False
+    speakers: bool = False  # labels of who said what
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ import itertools
 import json
 import re
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from streaming.events import DurableEvent, Final, Revise, SpeakerLabel, SpokenWord, Utterance
+from streaming.events import DurableEvent, Final, Revise, SpeakerLabel, SpokenWord, Stopped, Utterance
 
 LINE_CHARS = 42  # of a caption line, the broadcasters' usual limit
 CUE_CHARS = 2 * LINE_CHARS  # two lines a cue
@@ -34,20 +34,41 @@ def apply(events: Iterable[DurableEvent]) -> list[Utterance]:
                 speaker=event.speaker,
                 words=event.words,
             )
-        elif isinstance(event, Revise) and event.utterance in utterances:
-            utterances[event.utterance] = _revised(utterances[event.utterance], event)
+        elif isinstance(event, Revise):
+            for changed in _revised(utterances, event):
+                utterances[changed.utterance] = changed
+        elif isinstance(event, Stopped):
+            utterances = {number: _settled(each) for number, each in utterances.items()}
     return sorted(utterances.values(), key=lambda utterance: (utterance.start, utterance.utterance))
 
 
-def _revised(utterance: Utterance, revise: Revise) -> Utterance:
+def _revised(utterances: Mapping[int, Utterance], revise: Revise) -> Iterator[Utterance]:
+    """The utterances that a revision changes or adds."""
+    if revise.utterance is None:
+        label = revise.speaker
+        for each in utterances.values():
+            if label is not None and each.speaker is not None and each.speaker.id == label.id:
+                settled = label.settled or each.speaker.settled
+                yield each.model_copy(update={"speaker": label.model_copy(update={"settled": settled})})
+        return
+    before = utterances.get(revise.utterance)
+    if before is None:
+        return
     changed: dict[str, object] = {"rev": revise.rev}
     if revise.text is not None:
         changed |= {"text": revise.text, "words": None}  # the old words no longer spell the text
-    if revise.words is not None:
-        changed["words"] = revise.words
-    if revise.speaker is not None:
-        changed["speaker"] = revise.speaker
-    return utterance.model_copy(update=changed)
+    for field in ("end", "words", "speaker"):
+        if (value := getattr(revise, field)) is not None:
+            changed[field] = value
+    yield before.model_copy(update=changed)
+    yield from revise.split or ()
+
+
+def _settled(utterance: Utterance) -> Utterance:
+    """As it stands when the session is over: nothing can change any more."""
+    if utterance.speaker is None or utterance.speaker.settled:
+        return utterance
+    return utterance.model_copy(update={"speaker": utterance.speaker.model_copy(update={"settled": True})})
 
 
 def to_json(title: str | None, utterances: Sequence[Utterance], live: bool) -> str:
