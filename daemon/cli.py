@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -132,6 +133,84 @@ def stream(
     from daemon import captioning
 
     _run(captioning.stream_files(files, url, speed, session, output, token))
+
+
+class Diarizer(StrEnum):
+    """Who tells speakers apart."""
+
+    EMBEDDED = "embedded"
+    PYANNOTE = "pyannote"
+
+
+@app.command(
+    epilog=_examples(
+        ("amanuensis transcribe talk.mp3", "the text, here; add “> talk.txt” to keep it"),
+        ("amanuensis transcribe talk.mp3 --diarize", "with a speaker before each line: S1, S2, ..."),
+        (
+            "amanuensis transcribe meetings/ --diarize --format md,srt",
+            "a folder; files beside the recordings",
+        ),
+        ("amanuensis transcribe *.wav --format json --words --output-dir out", "word times, for programs"),
+        ("ffmpeg -i rtsp://door -t 60 -f wav - | amanuensis transcribe -", "from standard input"),
+        (
+            "amanuensis transcribe talk.mp3 --max-speakers 2 --diarizer pyannote",
+            r"needs amanuensis\[pyannote]",
+        ),
+    )
+)
+def transcribe(
+    paths: Annotated[
+        list[str],
+        typer.Argument(metavar="PATH...", help="Recordings, folders of them, or - for standard input."),
+    ],
+    formats: Annotated[
+        str | None,
+        typer.Option("--format", "-f", help="Of the files: txt, srt, vtt, json, md; several with commas."),
+    ] = None,
+    output_dir: Annotated[
+        Path | None,
+        typer.Option("--output-dir", "-o", help="Where files go. Default: beside the recordings."),
+    ] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Replace transcripts that exist; they are left alone otherwise."),
+    ] = False,
+    diarize: Annotated[bool, typer.Option("--diarize", help="Say who speaks: S1, S2, ...")] = False,
+    min_speakers: Annotated[
+        int | None, typer.Option(min=1, max=100, help="At least so many speakers; implies --diarize.")
+    ] = None,
+    max_speakers: Annotated[
+        int | None, typer.Option(min=1, max=100, help="At most so many speakers; implies --diarize.")
+    ] = None,
+    diarizer: Annotated[Diarizer, typer.Option(help="What tells speakers apart.")] = Diarizer.EMBEDDED,
+    diarizer_model: Annotated[
+        str | None,
+        typer.Option(metavar="PATH|ID", help="pyannote's pipeline: a folder, or a name on the hub."),
+    ] = None,
+    words: Annotated[bool, typer.Option("--words", help="Word times and confidences in json.")] = False,
+    language: Annotated[str | None, typer.Option(help="Language spoken, as a code. Default: en")] = None,
+    model: Annotated[str | None, typer.Option(help="Model to run. Default: moonshine-tiny")] = None,
+    device: Annotated[str | None, typer.Option(help="What to run it on. Default: auto")] = None,
+    config: ConfigFile = None,
+) -> None:
+    """Transcribe recordings, as fast as this machine can. Needs no daemon."""
+    from daemon.config import Config
+    from daemon.transcribing import Request, run
+
+    request = Request(
+        paths=tuple(paths),
+        formats=formats,
+        output_dir=output_dir,
+        overwrite=overwrite,
+        words=words,
+        language=language,
+        diarize=diarize or min_speakers is not None or max_speakers is not None,
+        diarizer=diarizer.value,
+        diarizer_model=diarizer_model,
+        min_speakers=min_speakers,
+        max_speakers=max_speakers,
+    )
+    raise typer.Exit(run(request, Config.load(config, model=model, device=device)))
 
 
 @app.command(epilog=_examples(("amanuensis watch monday", "what is being said in the session “monday”")))

@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from daemon.metrics import Metrics
-from streaming.errors import AmanuensisError, JournalError, Overloaded, ProtocolError
+from streaming.errors import AmanuensisError, BadMessage, JournalError, Overloaded, ProtocolError
 from streaming.events import Error
 
 logger = logging.getLogger("amanuensis.web")
@@ -59,7 +59,7 @@ def install(app: FastAPI, metrics: Metrics) -> None:
         metrics.refused.labels(code).inc()
         if not isinstance(error, ProtocolError):
             logger.error("%s %s: %s", request.method, request.url.path, error)
-        return refusal(error)
+        return refusal(error, error.param if isinstance(error, BadMessage) else None)
 
     async def on_http(request: Request, error: HTTPException) -> Response:
         status = HTTPStatus(error.status_code)

@@ -18,10 +18,12 @@ from streaming.window import SAMPLE_RATE
 
 # Only formats that hold their audio themselves: a playlist would make the demuxer open other files and URLs.
 _FORMATS = "aac,aiff,amr,au,caf,flac,matroska,webm,mov,mp4,m4a,3gp,mp3,ogg,wav,w64"
+_RECORDED = f"{_FORMATS},ac3,ape,asf,avi,dts,eac3,flv,mpeg,mpegts,tta,voc,wv"  # what nobody sends live
 _PROBE_BYTES = 32_768  # read before the format is decided; a live stream cannot wait for the library's 5 MB
 _ANALYSE_US = 100_000  # microseconds of audio looked at for the codec's parameters
 _MAX_BROKEN = 50  # packets in a row that cannot be decoded before the stream is given up
 _BUFFER_BYTES = 4_096  # asked of the reader at a time: a live stream is decoded in steps this small
+_RECORDED_BUFFER_BYTES = 1 << 18
 
 av.logging.set_level(None)  # what the library has to say arrives as exceptions
 
@@ -38,10 +40,46 @@ def decode_container(readable: Readable, block_s: float = 0.1) -> Iterator[Sampl
 
     AudioError where the bytes are no known container, hold no audio, or turn out to be something else.
     """
+    try:
+        with av.open(readable, "r", options=_options(), buffer_size=_BUFFER_BYTES) as container:
+            yield from _in_blocks(_resampled(container), block_s)
+    except av.error.FFmpegError as error:
+        raise AudioError(
+            f"The audio is not a stream this daemon can read ({_reason(error)}); "
+            "send webm, ogg, flac, mp3 or wav from its first byte, or raw PCM."
+        ) from error
+
+
+def decode_recording(file: Readable, block_s: float) -> Iterator[Samples]:
+    """As `decode_container`, of a file that is complete: more formats, and indices at their ends, where it can seek."""
+    try:
+        with _recording(file) as container:
+            yield from _in_blocks(_resampled(container), block_s)
+    except (av.error.FFmpegError, UnicodeDecodeError) as error:  # the latter: the library's, of damaged tags
+        raise AudioError(f"It cannot be read as audio: {_reason(error)}.") from error
+
+
+def seconds_of_recording(file: Readable) -> float | None:
+    """What the header of a complete file says of its length; None where it does not. AudioError if it is no audio."""
+    try:
+        with _recording(file) as container:
+            if not container.streams.audio:
+                raise AudioError("There is no audio track in it.")
+            return None if container.duration is None else container.duration / av.time_base
+    except (av.error.FFmpegError, UnicodeDecodeError) as error:
+        raise AudioError(f"It cannot be read as audio: {_reason(error)}.") from error
+
+
+def _recording(file: Readable) -> InputContainer:
+    return av.open(file, "r", options={"format_whitelist": _RECORDED}, buffer_size=_RECORDED_BUFFER_BYTES)
+
+
+def _in_blocks(decoded: Iterator[Samples], block_s: float) -> Iterator[Samples]:
+    """The same samples, cut anew."""
     size = max(1, round(block_s * SAMPLE_RATE))
     held: list[Samples] = []
     count = 0
-    for samples in _decode(readable):
+    for samples in decoded:
         held.append(samples)
         count += len(samples)
         if count >= size:
@@ -60,17 +98,6 @@ def duration_of(path: Path) -> float | None:
             return None if container.duration is None else container.duration / av.time_base
     except (av.error.FFmpegError, OSError) as error:
         raise AudioError(f"{path.name} cannot be read as audio: {_reason(error)}.") from error
-
-
-def _decode(readable: Readable) -> Iterator[Samples]:
-    try:
-        with av.open(readable, "r", options=_options(), buffer_size=_BUFFER_BYTES) as container:
-            yield from _resampled(container)
-    except av.error.FFmpegError as error:
-        raise AudioError(
-            f"The audio is not a stream this daemon can read ({_reason(error)}); "
-            "send webm, ogg, flac, mp3 or wav from its first byte, or raw PCM."
-        ) from error
 
 
 def _resampled(container: InputContainer) -> Iterator[Samples]:

@@ -10,6 +10,7 @@ AmanuensisError
 │   ├── SessionBusy      4409 session_busy
 │   ├── TooLarge         1009 too_large
 │   ├── Overloaded       1013 overloaded
+│   │   └── UploadsFull  429  too_many_uploads
 │   └── Restarting       1012 restarting
 ├── AudioError           bytes that are not the audio they were declared to be
 ├── ModelError           a model file is missing, corrupt or refused
@@ -36,6 +37,10 @@ class ProtocolError(AmanuensisError):
 
 class BadMessage(ProtocolError):
     """Not JSON, an unknown type or field value, audio before `start`, a bad encoding."""
+
+    def __init__(self, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param  # the field of a request that is wrong
 
 
 class Unauthorized(ProtocolError):
@@ -96,6 +101,13 @@ class Overloaded(ProtocolError):
     def __init__(self, message: str, retry_after_s: float) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s  # seconds after which trying again makes sense
+
+
+class UploadsFull(Overloaded):
+    """As many recordings as are allowed are being transcribed, or wait for it. HTTP only."""
+
+    code = "too_many_uploads"
+    http_status = 429
 
 
 class Restarting(ProtocolError):

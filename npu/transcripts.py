@@ -1,0 +1,235 @@
+"""Transcripts of recordings: what was said in each, and, where it is wanted, by whom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from npu.diarizer import RecordingDiarizer
+from npu.recordings import Batches, Source, transcribe
+from npu.transcriber import Transcriber
+from streaming.audio import Samples
+from streaming.errors import AmanuensisError, AudioError, ModelError
+from streaming.events import DurableEvent, Event, Final, Gap, SpeakerLabel, Stopped, Utterance
+from streaming.lines import by_speaker, speakers
+from streaming.settings import SessionOptions, SessionSettings
+from streaming.transcript import apply
+from streaming.turns import Turn
+from streaming.vad import FrameJudge, VadSettings
+from streaming.window import SAMPLE_RATE
+
+
+@dataclass(frozen=True)
+class SpeakersWanted:
+    """How the speakers of a recording are to be told apart."""
+
+    diarizer: RecordingDiarizer
+    least: int | None = None  # speakers there are, where that is known
+    most: int | None = None
+    # turns and audio -> (name, confidence) of the speakers who are known
+    recognise: Callable[[list[Turn], Samples], dict[int, tuple[str, float]]] | None = None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a transcript is to hold."""
+
+    language: str = "en"
+    words: bool = False  # their times and confidences
+    speakers: SpeakersWanted | None = None
+    speech: SessionSettings = field(default_factory=SessionSettings)
+    vad: VadSettings = field(default_factory=VadSettings)
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What was said in a recording."""
+
+    name: str
+    utterances: tuple[Utterance, ...]  # numbered 1, 2, 3 ...; with speakers, one utterance is of one of them
+    duration_s: float
+    speech_s: float  # of it
+    language: str
+
+    @property
+    def text(self) -> str:
+        """All of it in one line."""
+        return " ".join(utterance.text for utterance in self.utterances)
+
+    @property
+    def speakers(self) -> list[SpeakerLabel]:
+        """In order of appearance."""
+        return speakers(self.utterances)
+
+    def summary(self, words: bool) -> dict[str, Any]:
+        """All of it as one JSON object, word times included or not: what POST /transcribe answers."""
+        return {
+            "text": self.text,
+            "language": self.language,
+            "duration": round(self.duration_s, 3),
+            "segments": [_segment(utterance, words) for utterance in self.utterances],
+            "speakers": [
+                {
+                    **each.model_dump(include={"id", "name", "confidence"}, exclude_none=True),
+                    "seconds": round(self._speaking_s(each.id), 3),
+                }
+                for each in self.speakers
+            ],
+        }
+
+    def _speaking_s(self, speaker: str) -> float:
+        return sum(
+            u.end - u.start for u in self.utterances if u.speaker is not None and u.speaker.id == speaker
+        )
+
+
+def _segment(utterance: Utterance, words: bool) -> dict[str, Any]:
+    """Of `summary`. The speaker is the name where there is one."""
+    segment: dict[str, Any] = {
+        "id": utterance.utterance,
+        "start": round(utterance.start, 3),
+        "end": round(utterance.end, 3),
+        "text": utterance.text,
+    }
+    if (speaker := utterance.speaker) is not None:
+        segment["speaker"] = speaker.name or speaker.id
+    if words and utterance.words is not None:
+        segment["words"] = [
+            {
+                "text": w.text,
+                "start": round(w.start, 3),
+                "end": round(w.end, 3),
+                "confidence": round(w.confidence, 3),
+            }
+            for w in utterance.words
+        ]
+    return segment
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A recording that has no transcript."""
+
+    name: str
+    error: AmanuensisError
+    read_s: float  # seconds of audio before that
+
+
+def understood(language: str | None, transcriber: Transcriber) -> str:
+    """The bare language of a tag, en for en-GB; ModelError where the model does not know it."""
+    bare = (language or "en").replace("_", "-").split("-")[0].lower()
+    if bare not in ("en", "english") and transcriber.name.startswith("moonshine"):
+        raise ModelError(f"{transcriber.name} understands English only (en), not {language!r}.")
+    return "en" if bare == "english" else bare
+
+
+class Progress:
+    """How far a run is, in seconds of audio over all recordings. Its methods are called in the thread of the work.
+
+    Overridden by those who show it, or who want to stop it: what a method raises ends the run.
+    """
+
+    def read(self, name: str, seconds: float) -> None:
+        """So much more audio was read of a recording."""
+
+    def decoded(self, seconds: float) -> None:
+        """So much audio of all recordings is transcribed by now; called before and between batches."""
+
+    def telling_apart(self, name: str, seconds: float) -> None:
+        """The speakers of a recording are being told apart now; it is so long."""
+
+
+def transcripts(
+    sources: Iterable[Source],
+    transcriber: Transcriber,
+    judges: Callable[[], FrameJudge] | None,
+    wanted: Wanted,
+    progress: Progress,
+    threads: int = 1,
+) -> Iterator[Transcript | Unreadable]:
+    """One for each source, each as soon as it is there; they may overtake each other.
+
+    An AudioError of a source's blocks concerns that source alone. With speakers, the whole audio of a recording is
+    held until it is done: 230 MB an hour; without, some minutes of it.
+    """
+    run = _Run(wanted, progress)
+    options = SessionOptions(
+        language=wanted.language, partials=False, words=wanted.words or wanted.speakers is not None
+    )
+    decoder = Batches(transcriber, run.decoded, threads)
+    for name, event in transcribe(run.opened(sources), decoder, judges, options, wanted.speech, wanted.vad):
+        if (outcome := run.receive(name, event)) is not None:
+            yield outcome
+
+
+class _Run:
+    """What is held of the recordings that are under way."""
+
+    def __init__(self, wanted: Wanted, progress: Progress) -> None:
+        self._wanted = wanted
+        self._progress = progress
+        self._events: dict[str, list[DurableEvent]] = {}
+        self._audio: dict[str, list[Samples]] = {}
+        self._failures: dict[str, AudioError] = {}
+        self._read_s = 0.0  # of all recordings
+        self._decoded_s = 0.0  # of them, when the pool was decoded last
+
+    def opened(self, sources: Iterable[Source]) -> Iterator[Source]:
+        """The sources, listened in on."""
+        for name, blocks in sources:
+            self._events[name] = []
+            self._audio[name] = []
+            yield name, self._listened(name, blocks)
+
+    def decoded(self, share: float) -> None:
+        """So much of the pool is."""
+        self._progress.decoded(self._decoded_s + share * (self._read_s - self._decoded_s))
+        if share == 1.0:
+            self._decoded_s = self._read_s
+
+    def receive(self, name: str, event: Event) -> Transcript | Unreadable | None:
+        """The outcome, once the recording is over."""
+        if isinstance(event, Stopped):
+            return self._outcome(name, event)
+        if isinstance(event, Final | Gap):
+            self._events[name].append(event)
+        return None
+
+    def _listened(self, name: str, blocks: Iterable[Samples]) -> Iterator[Samples]:
+        try:
+            for block in blocks:
+                if self._wanted.speakers is not None:
+                    self._audio[name].append(block)
+                seconds = len(block) / SAMPLE_RATE
+                self._read_s += seconds
+                self._progress.read(name, seconds)
+                yield block
+        except AudioError as error:
+            self._failures[name] = error
+
+    def _outcome(self, name: str, stopped: Stopped) -> Transcript | Unreadable:
+        events, audio = self._events.pop(name), self._audio.pop(name)
+        if (failure := self._failures.pop(name, None)) is not None:
+            return Unreadable(name, failure, stopped.audio_end)
+        utterances = apply(events)
+        if self._wanted.speakers is not None and utterances:
+            self._progress.telling_apart(name, stopped.audio_end)
+            try:
+                utterances = _labelled(utterances, audio, self._wanted.speakers)
+            except ModelError as error:
+                return Unreadable(name, error, stopped.audio_end)
+        numbered = [line.model_copy(update={"utterance": at}) for at, line in enumerate(utterances, 1)]
+        return Transcript(
+            name, tuple(numbered), stopped.audio_end, stopped.ledger.speech_s, self._wanted.language
+        )
+
+
+def _labelled(utterances: list[Utterance], blocks: list[Samples], wanted: SpeakersWanted) -> list[Utterance]:
+    audio = np.concatenate(blocks)
+    blocks.clear()  # now it is held once
+    turns = wanted.diarizer.turns(audio, wanted.least, wanted.most)
+    names = wanted.recognise(turns, audio) if wanted.recognise else {}
+    return by_speaker(utterances, turns, names)
