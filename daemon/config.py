@@ -8,12 +8,14 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from daemon.journal_file import Durability
 from daemon.log import Level
+from daemon.section import Positive, Section
+from daemon.upload_limits import UploadLimits
 from streaming.endpoint import EndpointSettings
 from streaming.errors import ConfigError
 from streaming.pauses import CutSettings
@@ -21,15 +23,8 @@ from streaming.protocol import SESSION_NAME, AudioFormat
 from streaming.settings import SessionSettings
 from streaming.vad import VadSettings
 
-Positive = Annotated[float, Field(gt=0)]
 BACKLOG_MARGIN_S = 5.0
 RawEncoding = Literal["pcm_s16le", "pcm_f32le", "mulaw", "alaw"]
-
-
-class Section(BaseModel):
-    """Base of all sections: immutable, and a key nobody knows is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class Server(Section):
@@ -292,6 +287,7 @@ class Config(Section):
     speakers: Speakers = Speakers()
     journal: JournalSection = JournalSection()
     viewers: Viewers = Viewers()
+    uploads: UploadLimits = UploadLimits()
     log: Log = Log()
     capture: tuple[Capture, ...] = ()
     socket: tuple[RawSocket, ...] = ()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 
-from daemon.config import LISTS, Config, Section
+from daemon.config import LISTS, Config
+from daemon.section import Section
 
 
 def render() -> str:

@@ -41,6 +41,8 @@ PATHS = {
     "/v1/sessions/{session}": "one session: GET, PATCH, DELETE",
     "/v1/sessions/{session}/events": "its events: WebSocket or Server-Sent Events",
     "/v1/sessions/{session}/transcript.{json,srt,vtt,txt,md}": "its text so far",
+    "/transcribe": "POST: a recording in, its transcript out",
+    "/v1/audio/transcriptions": "POST: the same, as OpenAI's clients do it",
     "/v1/tickets": "POST: admits a browser's WebSocket once",
 }
 
@@ -88,7 +90,7 @@ def _page(title: str, body: str) -> HTMLResponse:
 
 def _link(path: str) -> str:
     shown = f"<code>{escape(path)}</code>"
-    is_page = "{" not in path and path not in ("/v1/stream", "/v1/tickets")
+    is_page = "{" not in path and path != "/v1/stream" and not PATHS[path].startswith("POST")
     return f'<a href="{escape(path)}">{shown}</a>' if is_page else shown
 
 

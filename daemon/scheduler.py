@@ -137,6 +137,11 @@ class Scheduler:
         oldest = min((due for _, due in self._ready.values()), default=math.inf)
         return max(0.0, time.monotonic() - oldest)
 
+    @property
+    def pressed(self) -> bool:
+        """A session waits for a worker. May be asked from any thread."""
+        return self._idle == 0 and len(self._ready) > 0
+
     async def quiet(self) -> None:
         """Returns when nothing is being decoded, nor waits for it."""
         while self._ready or self._out:

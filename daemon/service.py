@@ -84,7 +84,7 @@ class Service:
         # Drops a peer's connection; whoever serves us sets it.
         self.cut_off: Callable[[tuple[str, int] | None], None] = lambda client: None
         self.raw_sockets = RawSockets(self)
-        self._judges = judges
+        self.judges = judges  # makes Silero for a stream; None: do without
         self._orphans = Orphans(journal, config.server.resume_window_s)
         self._reviving = asyncio.Lock()  # a session is read back from the journal once, or closed, never both
         self._sources = asyncio.Event()  # set when microphones and raw sockets must stop
@@ -228,7 +228,7 @@ class Service:
             return self._adopt(record, Start.model_validate_json(record.options), point)
 
     def _adopt(self, record: SessionRecord, start: Start, point: ResumePoint | None) -> SessionDriver:
-        detector = SpeechDetector(self._judges() if self._judges else None, self.config.speech.vad())
+        detector = SpeechDetector(self.judges() if self.judges else None, self.config.speech.vad())
         options = SessionOptions(record.language, start.partials, start.words)
         core = Session(detector, options, self.config.speech.session(), point)
         driver = SessionDriver(

@@ -11,10 +11,12 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from daemon import metrics, pages, refusals, sessions_api, viewers, webfiles
+from daemon import metrics, pages, recordings_api, refusals, sessions_api, viewers, webfiles
+from daemon.adapters import openai_rest
 from daemon.auth import bearer
 from daemon.guard import Guard
 from daemon.sockets import stream_endpoint
+from daemon.uploads import Uploads
 from streaming.errors import JournalError, Overloaded
 
 if TYPE_CHECKING:
@@ -65,6 +67,9 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(viewers.create_router(service))  # admits by itself: a ticket is good once
     app.include_router(_inside(service), dependencies=[Depends(admitted)])
     app.include_router(sessions_api.create_router(service), dependencies=[Depends(admitted)])
+    uploads = Uploads(service)
+    app.include_router(recordings_api.create_router(service, uploads), dependencies=[Depends(admitted)])
+    app.include_router(openai_rest.create_router(service, uploads), dependencies=[Depends(admitted)])
     app.add_api_websocket_route("/v1/stream", stream_endpoint)
     return app
 

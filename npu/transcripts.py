@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,7 +30,7 @@ class SpeakersWanted:
     least: int | None = None  # speakers there are, where that is known
     most: int | None = None
     # turns and audio -> (name, confidence) of the speakers who are known
-    recognise: Callable[[list[Turn], Samples], dict[int, tuple[str, float]]] | None = None
+    recognise: Callable[[Sequence[Turn], Samples], dict[int, tuple[str, float]]] | None = None
 
 
 @dataclass(frozen=True)

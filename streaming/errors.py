@@ -3,6 +3,7 @@
 AmanuensisError
 ├── ProtocolError        the peer broke the contract; carries the close code of PROTOCOL section 4
 │   ├── BadMessage       4400 bad_message
+│   │   └── UnknownModel 404  model_not_found
 │   ├── Unauthorized     4401 unauthorized
 │   ├── ForbiddenOrigin  4403 forbidden_origin
 │   ├── UnknownSession   4404 unknown_session
@@ -41,6 +42,13 @@ class BadMessage(ProtocolError):
     def __init__(self, message: str, param: str | None = None) -> None:
         super().__init__(message)
         self.param = param  # the field of a request that is wrong
+
+
+class UnknownModel(BadMessage):
+    """Another model is asked for than there is. HTTP only."""
+
+    code = "model_not_found"
+    http_status = 404
 
 
 class Unauthorized(ProtocolError):

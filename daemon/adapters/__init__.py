@@ -1,0 +1,1 @@
+"""Other systems' protocols, spoken by this daemon."""

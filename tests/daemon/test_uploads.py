@@ -1,0 +1,263 @@
+"""Recordings over HTTP: what comes back, what is refused, and that live sessions go first."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from daemon.uploads import NICENESS
+from npu.scripted import ScriptedTranscriber
+from streaming.window import Hypothesis, Window
+
+Test = Callable[[httpx.AsyncClient, Any], Coroutine[Any, Any, None]]
+SCRIPT = [(0.4 * i, 0.4 * i + 0.3, f"word{i}") for i in range(1_500)]
+
+
+class Held(ScriptedTranscriber):
+    """Decodes recordings only while the gate is open."""
+
+    def __init__(self) -> None:
+        super().__init__(SCRIPT)
+        self.gate = threading.Event()
+        self.batches = 0
+        self.niceness = 0
+
+    def transcribe_all(self, windows: Sequence[Window]) -> list[Hypothesis]:
+        self.batches += 1
+        if hasattr(os, "getpriority"):
+            self.niceness = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+        assert self.gate.wait(20)
+        return super().transcribe_all(windows)
+
+
+@pytest.fixture
+def visit(daemon) -> Callable[..., None]:
+    """Runs a test's coroutine with a client and the daemon it talks to."""
+
+    def run(test: Test, transcriber: Any = None, **sections: Any) -> None:
+        async def main() -> None:
+            async with (
+                daemon(transcriber, **sections) as d,
+                httpx.AsyncClient(base_url=d.url, timeout=30) as client,
+            ):
+                await test(client, d)
+
+        asyncio.run(main())
+
+    return run
+
+
+@pytest.fixture
+def speech(assets: Path) -> dict[str, Any]:
+    """A form with a recording."""
+    return {"file": ("beckett.wav", (assets / "beckett.wav").read_bytes(), "audio/wav")}
+
+
+def _error(response: httpx.Response, status: int) -> dict[str, Any]:
+    assert response.status_code == status, response.text
+    body = response.json()
+    assert set(body) == {"error"} and set(body["error"]) == {"message", "type", "param", "code"}
+    return body["error"]
+
+
+def test_a_recording(visit, speech) -> None:
+    """Text, segments in order of time, and how long it was; words only where they were asked for."""
+
+    async def test(client: httpx.AsyncClient, _: Any) -> None:
+        plain = (await client.post("/transcribe", files=speech)).json()
+        assert plain["language"] == "en" and plain["duration"] > 5 and plain["speakers"] == []
+        assert plain["text"] == " ".join(segment["text"] for segment in plain["segments"])
+        assert [segment["id"] for segment in plain["segments"]] == list(range(1, len(plain["segments"]) + 1))
+        for segment in plain["segments"]:
+            assert set(segment) == {"id", "start", "end", "text"} and segment["start"] < segment["end"]
+        fields = {"word_timestamps": "true", "language": "en-GB", "model": "scripted", "min_speakers": ""}
+        timed = (await client.post("/transcribe", files=speech, data=fields)).json()
+        assert timed["text"] == plain["text"]
+        words = [word for segment in timed["segments"] for word in segment["words"]]
+        assert " ".join(word["text"] for word in words) == plain["text"]
+
+    visit(test)
+
+
+def test_speaker_labels(visit, speech) -> None:
+    """Under either name of the field, or where a number of speakers is named; not where they are refused."""
+
+    async def test(client: httpx.AsyncClient, _: Any) -> None:
+        for fields in ({"diarization": "true"}, {"enable_diarization": "1"}, {"max_speakers": "2"}):
+            found = (await client.post("/transcribe", files=speech, data=fields)).json()
+            names = [speaker["id"] for speaker in found["speakers"]]
+            assert names and names == [f"S{at}" for at in range(1, len(names) + 1)]
+            assert {segment["speaker"] for segment in found["segments"] if "speaker" in segment} == set(names)
+        refused = {"diarization": "false", "max_speakers": "2"}
+        assert (await client.post("/transcribe", files=speech, data=refused)).json()["speakers"] == []
+
+    visit(test)
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"model": "enormous"}, "model"),
+        ({"min_speakers": "0"}, "min_speakers"),
+        ({"min_speakers": "3", "max_speakers": "2"}, "min_speakers"),
+        ({"diarization": "perhaps"}, "diarization"),
+        ({"diarisation": "true"}, "diarisation"),
+    ],
+)
+def test_fields_that_cannot_be_served(visit, speech, fields: dict[str, str], param: str) -> None:
+    """400, which names the field."""
+
+    async def test(client: httpx.AsyncClient, _: Any) -> None:
+        assert _error(await client.post("/transcribe", files=speech, data=fields), 400)["param"] == param
+
+    visit(test)
+
+
+def test_what_is_no_recording(visit, speech) -> None:
+    """400, whether it is no form, no file or no audio; so is a language that the model does not know."""
+
+    async def test(client: httpx.AsyncClient, d: Any) -> None:
+        assert _error(await client.post("/transcribe", json={}), 400)["param"] == "file"
+        assert _error(await client.post("/transcribe", files={"other": b"x"}), 400)["param"] == "other"
+        assert (
+            _error(await client.post("/transcribe", files={"language": (None, "en")}), 400)["param"] == "file"
+        )
+        text = {"file": ("notes.txt", b"not audio at all" * 100)}
+        assert _error(await client.post("/transcribe", files=text), 400)["param"] == "file"
+        broken = await client.post(
+            "/transcribe", content=b"--x\r\nbad", headers={"content-type": "multipart/form-data; boundary=x"}
+        )
+        _error(broken, 400)
+        d.service.transcriber.name = "moonshine-tiny"
+        french = await client.post("/transcribe", files=speech, data={"language": "fr"})
+        assert _error(french, 400)["param"] == "language"
+
+    visit(test)
+
+
+def test_too_large(visit, speech) -> None:
+    """413: by the declared length before anything is read, by what comes where none is declared."""
+
+    async def test(client: httpx.AsyncClient, _: Any) -> None:
+        assert _error(await client.post("/transcribe", files=speech), 413)["code"] == "too_large"
+
+        async def trickle() -> Any:
+            yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
+            for _ in range(100):
+                yield b"\0" * 4_096
+
+        headers = {"content-type": "multipart/form-data; boundary=x"}
+        assert _error(await client.post("/transcribe", content=trickle(), headers=headers), 413)
+
+    visit(test, uploads={"max_bytes": 100_000})
+
+
+def test_too_long(visit, speech) -> None:
+    """413 as well."""
+
+    async def test(client: httpx.AsyncClient, _: Any) -> None:
+        assert "minutes" in _error(await client.post("/transcribe", files=speech), 413)["message"]
+
+    visit(test, uploads={"max_duration_s": 3.0})
+
+
+def test_more_than_there_is_room_for(visit, speech, eventually) -> None:
+    """429 with Retry-After; those before it are served, one after the other, at a low priority."""
+    held = Held()
+
+    async def test(client: httpx.AsyncClient, _: Any) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            first = tasks.create_task(client.post("/transcribe", files=speech))
+            await eventually(lambda: held.batches == 1)
+            second = tasks.create_task(client.post("/transcribe", files=speech))
+            await asyncio.sleep(0.2)
+            third = await client.post("/transcribe", files=speech)
+            assert _error(third, 429)["code"] == "too_many_uploads" and int(third.headers["retry-after"]) > 0
+            assert held.batches == 1
+            held.gate.set()
+        assert first.result().status_code == second.result().status_code == 200
+        assert not hasattr(os, "getpriority") or held.niceness == NICENESS
+
+    visit(test, held, uploads={"waiting": 1})
+
+
+def test_a_client_that_leaves(visit, speech, eventually) -> None:
+    """Its work ends, the one that waits behind it is served, and one that left while it waited is never begun."""
+    held = Held()
+
+    async def test(client: httpx.AsyncClient, d: Any) -> None:
+        async def leave() -> None:
+            async with httpx.AsyncClient(base_url=d.url) as other:
+                await other.post("/transcribe", files=speech, timeout=0.5)
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(_times_out(leave()))
+            await eventually(lambda: held.batches == 1)
+            tasks.create_task(_times_out(leave()))
+        held.gate.set()
+        begun = time.monotonic()
+        assert (await client.post("/transcribe", files=speech)).status_code == 200
+        assert time.monotonic() - begun < 5 and held.batches == 2
+
+    visit(test, held)
+
+
+async def _times_out(work: Coroutine[Any, Any, None]) -> None:
+    with pytest.raises(httpx.TimeoutException):
+        await work
+
+
+def test_live_sessions_go_first(visit, speech, eventually, monkeypatch) -> None:
+    """While one waits for a worker no batch is begun; after a while one is all the same."""
+    held = Held()
+    held.gate.set()
+    monkeypatch.setattr("daemon.uploads.PATIENCE_S", 1.0)
+    monkeypatch.setattr("daemon.scheduler.Scheduler.pressed", property(lambda _: pressed))
+    pressed = True
+
+    async def test(client: httpx.AsyncClient, _: Any) -> None:
+        nonlocal pressed
+        async with asyncio.TaskGroup() as tasks:
+            answer = tasks.create_task(client.post("/transcribe", files=speech))
+            await asyncio.sleep(0.5)
+            assert held.batches == 0
+            pressed = False
+            await eventually(lambda: held.batches == 1)
+        assert answer.result().status_code == 200
+
+    visit(test, held)
+
+
+def test_a_shutdown(daemon, speech, eventually) -> None:
+    """The client is told to come back."""
+    held = Held()
+
+    async def main() -> None:
+        async with httpx.AsyncClient(timeout=30) as client, asyncio.TaskGroup() as tasks:
+            async with daemon(held) as d:
+                answer = tasks.create_task(client.post(f"{d.url}/transcribe", files=speech))
+                await eventually(lambda: held.batches == 1)
+                asyncio.get_running_loop().call_later(0.3, held.gate.set)
+            assert _error(await answer, 503)["code"] == "restarting"
+
+    asyncio.run(main())
+
+
+def test_the_token(visit, speech) -> None:
+    """Is asked for before the recording is read."""
+
+    async def test(client: httpx.AsyncClient, _: Any) -> None:
+        for path in ("/transcribe", "/v1/audio/transcriptions"):
+            assert _error(await client.post(path, files=speech), 401)
+        good = {"authorization": "Bearer secret"}
+        assert (await client.post("/transcribe", files=speech, headers=good)).status_code == 200
+
+    visit(test, auth={"tokens": ["secret"]})
