@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 import warnings
 from collections.abc import Iterator
@@ -33,12 +34,12 @@ class PyannoteDiarizer:
         self._pipeline = pipeline
 
     @classmethod
-    def load(cls, model: str) -> Self:
+    def load(cls, model: str, pipeline_class: Any = None) -> Self:
         """A pipeline out of a folder, or from the hub by its id; ModelError says in a sentence what is missing.
 
-        A folder's models are pickles: load only what you trust.
+        A folder's models are pickles: load only what you trust. pipeline_class: None takes pyannote's.
         """
-        pipeline_class = _pipeline_class()
+        pipeline_class = pipeline_class or _pipeline_class()
         folder = Path(model).expanduser()
         if folder.exists():
             return cls(_from_folder(pipeline_class, folder), folder.name)
@@ -114,18 +115,20 @@ def _from_folder(pipeline_class: Any, folder: Path) -> Any:
 
 def _from_hub(pipeline_class: Any, model: str) -> Any:
     from huggingface_hub import get_token
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells of each attempt
     token = get_token()  # HF_TOKEN, or what `hf auth login` has stored
     try:
         with _without_remarks():
             pipeline = pipeline_class.from_pretrained(model, token=token)
-    except (GatedRepoError, RepositoryNotFoundError, HfHubHTTPError) as error:
-        status = getattr(getattr(error, "response", None), "status_code", None)
-        raise ModelError(_refused(model, token, status)) from error
+    except HfHubHTTPError as error:
+        raise ModelError(_refused(model, token, error.response.status_code)) from error
     except Exception as error:
+        offline = isinstance(error, LocalEntryNotFoundError | ConnectionError)
+        why = "it cannot be reached" if offline else _first_line(error)
         raise ModelError(
-            f"{model} could not be had from {HUB} ({_first_line(error)}); without a network, name a folder that"
+            f"{model} could not be had from {HUB} ({why}); without a network, name a folder that"
             " holds a copy of it: --diarizer-model PATH."
         ) from error
     if pipeline is None:
