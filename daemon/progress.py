@@ -18,6 +18,8 @@ from npu.transcripts import Progress as Watcher
 from npu.transcripts import Transcript, Unreadable
 from streaming.errors import AmanuensisError
 
+MENTIONED = 3  # recordings left out that are named one by one
+
 
 class Bar(Watcher):
     """A line on the terminal: which recording, how far, how fast. Nothing where there is no terminal."""
@@ -105,6 +107,7 @@ class Report:
         self._console = console
         self._begun = time.monotonic()
         self._rows: list[tuple[str, ...]] = []
+        self._kept: list[str] = []
         self._audio_s = 0.0
 
     def add(
@@ -127,25 +130,35 @@ class Report:
                 clock(outcome.duration_s),
                 str(words) if words else "no speech",
                 str(len(outcome.speakers) or ""),
-                ", ".join(map(str, delivered)),
+                _together(delivered),
             )
         )
 
     def kept(self, recording: Recording, there: Sequence[Path]) -> None:
         """It was left out: transcripts of it exist."""
-        names = ", ".join(map(str, there))
-        self._say(f"{recording.name}: left out, there is {names} already; --overwrite replaces it.")
+        self._kept.append(f"{recording.name}: left out, {_together(there)} exists; --overwrite replaces it.")
 
     def close(self) -> None:
         """The end of the run."""
+        if len(self._kept) > MENTIONED:
+            self._say(
+                f"{len(self._kept)} recordings left out: their transcripts exist; --overwrite replaces them."
+            )
+        else:
+            for line in self._kept:
+                self._say(line)
         if len(self._rows) > 1:
             self._table()
         elif self._rows and self._rows[0][-1]:
             self._say(f"{self._rows[0][0]}: written to {self._rows[0][-1]}")
         if self._rows:
             elapsed = time.monotonic() - self._begun
-            speed = self._audio_s / elapsed if elapsed else 0.0
-            self._say(f"{clock(self._audio_s)} of audio in {clock(elapsed)}, {speed:.0f} × real time.")
+            took = f"{elapsed:.1f} s" if elapsed < 10 else clock(elapsed)
+            self._say(
+                f"{clock(self._audio_s)} of audio in {took}, {self._audio_s / elapsed:.0f} × real time."
+            )
+        if self.failures and len(self._rows) + self.failures > 1:
+            self._say(f"{self.failures} of {len(self._rows) + self.failures} recordings have no transcript.")
 
     def _table(self) -> None:
         heads = ("Recording", "Length", "Words", "Speakers", "Written to")
@@ -159,6 +172,13 @@ class Report:
 
     def _say(self, line: str) -> None:
         self._console.out(line, highlight=False)
+
+
+def _together(files: Sequence[Path]) -> str:
+    """Files that differ in their suffixes alone, as a shell would take them: talk.{txt,srt}."""
+    if len(files) < 2:
+        return "".join(map(str, files))
+    return f"{files[0].with_suffix('')}.{{{','.join(file.suffix.removeprefix('.') for file in files)}}}"
 
 
 def clock(seconds: float) -> str:

@@ -56,7 +56,7 @@ def decode_recording(file: Readable, block_s: float) -> Iterator[Samples]:
         with _recording(file) as container:
             yield from _in_blocks(_resampled(container), block_s)
     except (av.error.FFmpegError, UnicodeDecodeError) as error:  # the latter: the library's, of damaged tags
-        raise AudioError(f"It cannot be read as audio: {_reason(error)}.") from error
+        raise _unreadable(error) from error
 
 
 def seconds_of_recording(file: Readable) -> float | None:
@@ -67,7 +67,13 @@ def seconds_of_recording(file: Readable) -> float | None:
                 raise AudioError("There is no audio track in it.")
             return None if container.duration is None else container.duration / av.time_base
     except (av.error.FFmpegError, UnicodeDecodeError) as error:
-        raise AudioError(f"It cannot be read as audio: {_reason(error)}.") from error
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: BaseException) -> AudioError:
+    if isinstance(error, av.error.EOFError):
+        return AudioError("There is nothing in it.")
+    return AudioError(f"It cannot be read as audio: {_reason(error)}.")
 
 
 def _recording(file: Readable) -> InputContainer:

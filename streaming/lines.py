@@ -8,6 +8,8 @@ from streaming.attribution import attribute
 from streaming.events import SpeakerLabel, SpokenWord, Utterance
 from streaming.turns import Turn
 
+SHORTEST_S = 0.01  # of a line; word times are not exact, and may leave one nothing
+
 
 def by_speaker(
     utterances: Iterable[Utterance],
@@ -41,16 +43,18 @@ def speakers(lines: Iterable[Utterance]) -> list[SpeakerLabel]:
 
 
 def _cut(utterance: Utterance, turns: Sequence[Turn]) -> Iterator[tuple[int | None, Utterance]]:
-    """What each speaker said of an utterance; its outer ends stay where speech was detected to begin and end."""
+    """What each speaker said of an utterance; at its ends speech was detected for longer than words were found."""
     parts = attribute(utterance.words or (), turns)
     if len(parts) < 2:
         yield parts[0].speaker if parts else None, utterance
         return
     for part in parts:
         words = tuple(word for word in part.words if isinstance(word, SpokenWord))
+        start = min(utterance.start, words[0].start) if part is parts[0] else words[0].start
+        end = max(utterance.end, words[-1].end) if part is parts[-1] else words[-1].end
         change = {
-            "start": utterance.start if part is parts[0] else words[0].start,
-            "end": utterance.end if part is parts[-1] else words[-1].end,
+            "start": start,
+            "end": max(end, start + SHORTEST_S),
             "text": " ".join(word.text for word in words),
             "words": words,
         }

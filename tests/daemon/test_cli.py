@@ -48,7 +48,17 @@ def test_help_teaches_and_is_quick() -> None:
     result = _command("--help")
     assert time.perf_counter() - begun < 1.5  # 0.15 s on a machine that does nothing else
     assert result.returncode == 0
-    for word in ("serve", "listen", "stream", "watch", "devices", "doctor", "Examples", "amanuensis listen"):
+    for word in (
+        "serve",
+        "listen",
+        "stream",
+        "transcribe",
+        "watch",
+        "devices",
+        "doctor",
+        "Examples",
+        "amanuensis listen",
+    ):
         assert word in result.stdout
     heavy = "numpy onnxruntime fastapi uvicorn websockets av sounddevice pydantic".split()
     code = f"import sys, daemon.cli; print([m for m in {heavy} if m in sys.modules])"
@@ -58,7 +68,7 @@ def test_help_teaches_and_is_quick() -> None:
     assert loaded == "[]\n"
 
 
-@pytest.mark.parametrize("command", ["serve", "listen", "stream", "watch"])
+@pytest.mark.parametrize("command", ["serve", "listen", "stream", "transcribe", "watch"])
 def test_help_of_a_command_has_examples(command: str) -> None:
     """What one would type stands at the end."""
     result = _command(command, "--help")
