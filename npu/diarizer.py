@@ -8,8 +8,12 @@ from typing import Protocol
 
 import numpy as np
 
+from npu.embedded import default_cache_dir
+from npu.fbank import log_mel
+from npu.voiceprint import MODEL, Voices, load_voices, perform
 from streaming.audio import Samples
 from streaming.errors import ModelError
+from streaming.speakers import Diarizer
 from streaming.turns import Turn
 from streaming.voices import Voiceprint, recognise
 from streaming.window import SAMPLE_RATE
@@ -31,22 +35,38 @@ class EmbeddedDiarizer:
 
     name = "embedded"
 
-    def __init__(self, voices: object) -> None:
+    def __init__(self, voices: Voices) -> None:
         self._voices = voices
 
     def turns(self, audio: Samples, min_speakers: int | None, max_speakers: int | None) -> list[Turn]:
         """audio [n] at 16 kHz -> turns in order of time."""
-        half = len(audio) // 2  # placeholder until branch diarizer is merged
-        return [Turn(0, half, 0), Turn(half, len(audio), 1)]
+        live = Diarizer()  # until the offline one is merged
+        for at in range(0, len(audio), SAMPLE_RATE):
+            block = audio[at : at + SAMPLE_RATE]
+            live.receive_audio(block)
+            live.receive_verdicts([True] * (len(block) // 480))
+            self._listen(live)
+        live.finish()
+        self._listen(live)
+        return list(live.turns(0, len(audio)))
+
+    def _listen(self, live: Diarizer) -> None:
+        while live.demand() is not None:
+            job = live.next_job()
+            live.receive_heard(job, perform(self._voices, job))
 
     def voiceprint(self, audio: Samples) -> Voiceprint:
-        """audio [n] at 16 kHz of one speaker -> its voiceprint."""
-        return np.zeros(256, np.float32)
+        """audio [n] at 16 kHz of one speaker, a second at least -> its voiceprint."""
+        spectrogram = log_mel(audio)
+        maps = self._voices.features(spectrogram - spectrogram.mean(axis=0))
+        voiceprint: Voiceprint = self._voices.embed(maps, np.ones((1, len(maps)), np.float32))[0]
+        return voiceprint
 
 
 def load_embedded(cache_dir: Path | None, progress: Callable[[str], None]) -> EmbeddedDiarizer:
     """The resident networks; ModelError says what to install."""
-    return EmbeddedDiarizer(None)
+    progress(f"Loading {MODEL}")
+    return EmbeddedDiarizer(load_voices(cache_dir or default_cache_dir(progress)))
 
 
 def recogniser(

@@ -79,6 +79,7 @@ def _turns(found: Any) -> list[Turn]:
             end=round(segment.end * SAMPLE_RATE),
             speaker=number[label],
             settled=True,
+            confidence=None,
         )
         for segment, _, label in annotation.itertracks(yield_label=True)
     ]
