@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from streaming.attribution import attribute
+from streaming.attribution import Part, attribute
 from streaming.events import SpeakerLabel, SpokenWord, Utterance
 from streaming.turns import Turn
 
@@ -44,7 +44,7 @@ def speakers(lines: Iterable[Utterance]) -> list[SpeakerLabel]:
 
 def _cut(utterance: Utterance, turns: Sequence[Turn]) -> Iterator[tuple[int | None, Utterance]]:
     """What each speaker said of an utterance; at its ends speech was detected for longer than words were found."""
-    parts = attribute(utterance.words or (), turns)
+    parts = _with_speakers(attribute(utterance.words or (), turns))
     if len(parts) < 2:
         yield parts[0].speaker if parts else None, utterance
         return
@@ -59,3 +59,17 @@ def _cut(utterance: Utterance, turns: Sequence[Turn]) -> Iterator[tuple[int | No
             "words": words,
         }
         yield part.speaker, utterance.model_copy(update=change)
+
+
+def _with_speakers(parts: Sequence[Part]) -> list[Part]:
+    """Words of nobody go to who spoke before them, the first ones to who speaks after: they make no line."""
+    known = [part.speaker for part in parts if part.speaker is not None]
+    speaker = known[0] if known else None
+    merged: list[Part] = []
+    for part in parts:
+        speaker = speaker if part.speaker is None else part.speaker
+        if merged and merged[-1].speaker == speaker:
+            merged[-1] = Part(speaker, (*merged[-1].words, *part.words))
+        else:
+            merged.append(Part(speaker, tuple(part.words)))
+    return merged

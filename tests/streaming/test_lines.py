@@ -52,6 +52,17 @@ def test_numbers_and_names() -> None:
     ]
 
 
+def test_words_of_nobody() -> None:
+    """Stay with the words around them."""
+    turns = [_turn(1, 8, 9.9), _turn(2, 16, 18)]
+    lines = by_speaker([_utterance(1, 1, *(f"w{at}" for at in range(16)))], turns)
+    assert [(line.speaker.id, line.text.split()[0]) for line in lines if line.speaker] == [
+        ("S1", "w0"),
+        ("S2", "w14"),
+    ]
+    assert sum(len(line.words or ()) for line in lines) == 16
+
+
 def test_where_nobody_was_heard() -> None:
     """The line stays, without a speaker; so does one without words."""
     without = _utterance(2, 3).model_copy(update={"words": None, "text": "edited"})
