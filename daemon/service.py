@@ -26,6 +26,7 @@ from daemon.orphans import Orphans
 from daemon.raw_socket import RawSockets
 from daemon.scheduler import Scheduler
 from daemon.speakers import Speakers, known_speakers
+from npu.embedded import default_cache_dir
 from npu.loading import load_judge, load_transcriber
 from npu.transcriber import Transcriber
 from npu.voiceprint import Voices
@@ -149,7 +150,7 @@ class Service:
                 except ModelError as error:
                     notes.append(f"Speech detection runs without Silero, so more noise becomes text: {error}")
                     logger.warning(notes[-1])
-            voices, missing = await Speakers.load(cache)
+            voices, missing = await Speakers.load(cache or default_cache_dir(logger.warning))
             notes += [missing] if missing else []
         engine = config.engine
         workers, capacity, window_s = engine.workers, engine.capacity, 0.0

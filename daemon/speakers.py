@@ -16,7 +16,7 @@ from streaming.errors import ModelError
 from streaming.events import Final, Revise, SpeakerLabel
 from streaming.labels import Labels
 from streaming.protocol import Start
-from streaming.speakers import Diarizer
+from streaming.speakers import Diarizer, DiarizerSettings
 
 logger = logging.getLogger("amanuensis.speakers")
 
@@ -33,7 +33,7 @@ class Speakers:
         self._listening = None if voices is None else Listening(lambda job: perform(voices, job), text_waits)
 
     @staticmethod
-    async def load(cache: Path | None) -> tuple[Voices | None, str | None]:
+    async def load(cache: Path) -> tuple[Voices | None, str | None]:
         """The models, or why there are none."""
         try:
             return await asyncio.to_thread(load_voices, cache), None
@@ -50,10 +50,11 @@ class Speakers:
         settle_s = self._config.settle_after_s
         if start.channels == "speakers" and start.audio.channels > 1:
             channels = ChannelTurns(start.audio.channels, sample)
-            return Labelling(Labels(channels, settle_s, sample), channels, None)
+            return Labelling(Labels(channels, settle_s), channels, None)
         if self._listening is None:
             return None
-        return Labelling(Labels(Diarizer(start=sample), settle_s, sample, known), None, self._listening)
+        diarizer = Diarizer(DiarizerSettings(settle_after_s=settle_s), sample)
+        return Labelling(Labels(diarizer, settle_s, known), None, self._listening)
 
     def tick(self) -> None:
         """Now and then: text may have ceased to wait."""

@@ -63,6 +63,12 @@ class GraphBuilder:
         self._nodes.append(helper.make_node(op, list(inputs), [output], domain=domain, **attributes))
         return output
 
+    def cast(self, x: str, dtype: DTypeLike) -> str:
+        """x as another type. (Its attribute is called `to`, as an argument of `node` is.)"""
+        output = self._fresh("v")
+        self._nodes.append(helper.make_node("Cast", [x], [output], to=_element_type(dtype)))
+        return output
+
     def nodes(
         self, op: str, *inputs: str, outputs: Sequence[str | None], domain: str = "", **attributes: Any
     ) -> list[str]:
@@ -98,6 +104,21 @@ class SourceGraph:
 
     constants: dict[str, NDArray[Any]]
     nodes: tuple[Node, ...]
+
+    def weight(self, name: str) -> NDArray[np.float32]:
+        """A constant by the name of a node's input, also one stored in 8 bits: (values * scale) + offset."""
+        if name in self.constants:
+            return np.asarray(self.constants[name], np.float32)
+        (maker,) = (node for node in self.nodes if name in node.outputs)
+        parts = [self.weight(each) for each in maker.inputs]
+        match maker.op:
+            case "Cast":
+                return parts[0]
+            case "Mul":
+                return parts[0] * parts[1]
+            case "Add":
+                return parts[0] + parts[1]
+        raise ModelError(f"{name} is computed by {maker.op}, not a stored weight")
 
     @classmethod
     def read(cls, path: Path) -> SourceGraph:

@@ -10,9 +10,19 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from npu import moonshine, silero_graph
+from npu import moonshine, segmentation_graph, silero_graph, voiceprint_graph
 from npu.backends.onnx import convert_to_onnx
-from npu.embedded import DECODER, ENCODER, SILERO, extracted, shipped, write_atomically
+from npu.embedded import (
+    DECODER,
+    ENCODER,
+    SEGMENTATION,
+    SILERO,
+    VOICEPRINT,
+    Blob,
+    extracted,
+    shipped,
+    write_atomically,
+)
 from npu.graph import SourceGraph
 from npu.moonshine import TINY
 from npu.moonshine_decoder import decoder_graph
@@ -58,9 +68,39 @@ def lean_graphs(cache_dir: Path, progress: Callable[[str], None]) -> Graphs:
 
 
 def lean_silero(cache_dir: Path, progress: Callable[[str], None]) -> bytes:
-    """Silero's graph from the cache, or built anew where it is missing or damaged."""
-    file = cache_dir / f"{SILERO.name}-{_key(SILERO.sha256, silero_graph.BUILDER)}.graph"
-    return _kept(file, lambda: silero_graph.silero_graph(_source(extracted(SILERO, cache_dir))), progress)
+    """Silero's graph."""
+    return _rebuilt(SILERO, "", silero_graph.BUILDER, silero_graph.silero_graph, cache_dir, progress)
+
+
+def lean_segmentation(cache_dir: Path, progress: Callable[[str], None]) -> bytes:
+    """The graph that tells who speaks when in a window."""
+    builder = segmentation_graph.BUILDER
+    return _rebuilt(SEGMENTATION, "", builder, segmentation_graph.segmentation_graph, cache_dir, progress)
+
+
+def lean_trunk(cache_dir: Path, progress: Callable[[str], None]) -> bytes:
+    """The greater part of the voiceprint network, which sees each moment once."""
+    builder = voiceprint_graph.BUILDER
+    return _rebuilt(VOICEPRINT, "-trunk", builder, voiceprint_graph.trunk_graph, cache_dir, progress)
+
+
+def lean_head(cache_dir: Path, progress: Callable[[str], None]) -> bytes:
+    """The rest of it, which makes a voiceprint of chosen moments."""
+    builder = voiceprint_graph.BUILDER
+    return _rebuilt(VOICEPRINT, "-head", builder, voiceprint_graph.head_graph, cache_dir, progress)
+
+
+def _rebuilt(
+    blob: Blob,
+    part: str,
+    builder: int,
+    build: Callable[[SourceGraph], bytes],
+    cache_dir: Path,
+    progress: Callable[[str], None],
+) -> bytes:
+    """A graph of ours from the cache, or built anew from the shipped one where it is missing or damaged."""
+    file = cache_dir / f"{blob.name}{part}-{_key(blob.sha256, builder)}.graph"
+    return _kept(file, lambda: build(_source(extracted(blob, cache_dir))), progress)
 
 
 def _key(*parts: object) -> str:

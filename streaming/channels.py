@@ -34,7 +34,7 @@ class ChannelTurns:
         self._first = start // HOP  # index of the oldest hop kept
         self._loud = np.zeros((0, channels), np.bool_)  # [hops, channels]
         self._tail = np.zeros((0, channels), np.float32)  # the last levels, to average with the next
-        self.voices: Mapping[int, None] = dict.fromkeys(range(1, channels + 1))
+        self.speakers: Mapping[int, None] = dict.fromkeys(range(1, channels + 1))
 
     def receive_levels(self, levels: Levels) -> None:
         """levels [n, channels] that follow the last ones."""
@@ -63,6 +63,11 @@ class ChannelTurns:
 
     def finish(self) -> None:
         """Everything is known already."""
+
+    @property
+    def finished(self) -> bool:
+        """At any time."""
+        return True
 
     def demand(self) -> None:
         """No model is needed."""

@@ -55,8 +55,12 @@ class TurnSource(Protocol):
         """Labels before it do not change any more."""
 
     @property
-    def voices(self) -> Mapping[int, Any]:
-        """The speakers there are."""
+    def speakers(self) -> Mapping[int, Any]:
+        """Those there are, by number."""
+
+    @property
+    def finished(self) -> bool:
+        """No more audio comes, and all is decided."""
 
 
 @dataclass(frozen=True)
@@ -94,11 +98,10 @@ class _Followed:
 class Labels:
     """One session's labels, over a source of turns."""
 
-    def __init__(self, source: TurnSource, settle_after_s: float, start: int = 0, known: int = 0) -> None:
-        """start: index of the first sample; known: speakers of an earlier life, whose voices are gone and ids taken."""
+    def __init__(self, source: TurnSource, settle_after_s: float, known: int = 0) -> None:
+        """known: how many speakers the session had in an earlier life: their voices are gone, their ids are taken."""
         self._source = source
         self._settle_after = round(settle_after_s * SAMPLE_RATE)
-        self._end = start  # after the last sample
         self._known = known
         self._names: dict[int, SpeakerLabel] = {}  # of those who have one
         self._followed: list[_Followed] = []  # in the order of their finals
@@ -110,14 +113,12 @@ class Labels:
 
     def receive_audio(self, samples: Samples, verdicts: Sequence[bool]) -> None:
         """samples [n], and the verdicts on the frames that are complete with them."""
-        self._end += len(samples)
         if not self._given_up:
             self._source.receive_audio(samples)
             self._source.receive_verdicts(verdicts)
 
     def skip(self, samples: int) -> None:
         """Audio is missing."""
-        self._end += samples
         self._source.skip(samples)
 
     def receive_heard(self, job: Any, heard: Any) -> None:
@@ -139,7 +140,7 @@ class Labels:
         label = SpeakerLabel(id=speaker, name=name, settled=True)
         number = int(speaker.removeprefix("S")) - self._known
         if number > 0:  # none of an earlier life
-            if number not in self._source.voices:
+            if number not in self._source.speakers:
                 raise KeyError(speaker)
             self._names[number] = label
         self._about_speakers.append(Change(None, "named", label))
@@ -164,7 +165,7 @@ class Labels:
     @property
     def idle(self) -> bool:
         """After `finish`: nothing more will be learnt."""
-        return self._given_up or self._source.settled_until >= self._end
+        return self._given_up or self._source.finished
 
     # labels
 
@@ -239,7 +240,7 @@ class Labels:
     def _reason(self, before: int | None) -> str:
         if before is None:
             return "labelled"
-        return "voices_told_apart" if before in self._source.voices else "voices_joined"
+        return "voices_told_apart" if before in self._source.speakers else "voices_joined"
 
     def _label(self, speaker: int, settled: bool) -> SpeakerLabel:
         known = self._names.get(speaker)

@@ -1,0 +1,61 @@
+"""Voiceprints into speakers: average-linkage clustering, and the best pairing of voices with speakers. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+
+
+def cluster(
+    voiceprints: Array,
+    weights: Array,
+    alike: float,
+    fewest: int = 1,
+    most: int | None = None,
+) -> NDArray[np.int64]:
+    """Voiceprints [n, width], unit vectors with weights [n] -> the cluster of each, 0, 1, 2 ... by first member.
+
+    The two clusters of highest mean similarity become one, as long as it is at least `alike`; there will not be
+    fewer than `fewest` clusters, nor more than `most`. The mean similarity of two clusters is the product of their
+    means, so no matrix of linkages is kept.
+    """
+    n = len(voiceprints)
+    means, sizes = voiceprints.astype(np.float64), weights.astype(np.float64).copy()
+    similarity = means @ means.T
+    np.fill_diagonal(similarity, -np.inf)
+    member = np.arange(n)
+    for left in range(n, fewest, -1):
+        a, b = sorted(divmod(int(np.argmax(similarity)), n))
+        if similarity[a, b] < alike and (most is None or left <= most):
+            break
+        means[a] = (sizes[a] * means[a] + sizes[b] * means[b]) / (sizes[a] + sizes[b])
+        sizes[a] += sizes[b]
+        row = means @ means[a]
+        row[np.isneginf(similarity).all(axis=0)] = -np.inf
+        similarity[a], similarity[:, a] = row, row
+        similarity[a, a] = similarity[b] = similarity[:, b] = -np.inf
+        member[member == b] = a
+    return np.unique(member, return_inverse=True)[1]
+
+
+def pair(scores: Array, least: Sequence[float]) -> list[int | None]:
+    """The column of each row, no column twice, of the highest sum of scores; None where none reaches the row's least.
+
+    For the few rows of a window: each needs only as many columns as there are rows.
+    """
+    rows, columns = scores.shape
+    gains = scores - np.asarray(least)[:, None]
+    order = np.argsort(-gains, axis=1)[:, :rows]
+    choices = [[None, *(int(c) for c in order[r] if gains[r, c] >= 0)] for r in range(rows)]
+    best: tuple[float, list[int | None]] = (-1.0, [None] * rows)
+    for chosen in product(*choices):
+        taken = [c for c in chosen if c is not None]
+        if len(taken) == len(set(taken)):
+            gain = sum(1e-6 + gains[r, c] for r, c in enumerate(chosen) if c is not None)
+            best = max(best, (float(gain), list(chosen)), key=lambda each: each[0])
+    return best[1]

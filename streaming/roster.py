@@ -1,0 +1,163 @@
+"""The roster: the speakers of a session, what is remembered of their voices, and whose a voice in a window is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from streaming.clustering import cluster, pair
+from streaming.listening import LOCALS, Array
+from streaming.views import NOBODY, View
+
+
+@dataclass(frozen=True, eq=False)
+class Voice:
+    """A speaker's voice as known so far."""
+
+    centroid: Array  # [VOICEPRINT], unit vector
+    seconds: float  # of clean speech behind it
+
+
+@dataclass(frozen=True)
+class RosterSettings:
+    """When two voices are one. Similarities are cosines of voiceprints."""
+
+    same: float = 0.40  # a voice this similar to a speaker is theirs
+    same_short: float = 0.28  # where there is less speech than `sure_s` behind the voice
+    sure_s: float = 2.0  # seconds of speech alone from which a voiceprint is sure
+    continued: float = (
+        0.25  # what counts for it in addition, where the last window held the voice to be theirs
+    )
+    new_s: float = 1.5  # seconds of speech alone without which nobody is new
+    alike: float = 0.40  # mean similarity from which clusters are one speaker
+    remembered_s: float = 0.8  # seconds of speech alone from which a voice is remembered
+    most_prints: int = 100  # remembered; beyond, the oldest of a speaker become one
+    most_speakers: int = 12
+
+
+@dataclass(frozen=True, eq=False)
+class _Print:
+    """A voiceprint that is remembered."""
+
+    voiceprint: Array  # [VOICEPRINT], unit vector
+    seconds: float
+    speaker: int
+
+
+class Roster:
+    """Numbers speakers in order of appearance, and keeps the numbers while it learns better."""
+
+    def __init__(self, settings: RosterSettings) -> None:
+        self._settings = settings
+        self._prints: list[_Print] = []
+        self._numbers = 0  # given out so far
+        self.voices: dict[int, Voice] = {}
+
+    def recognise(self, view: View, before: View | None) -> None:
+        """Says whose the voices of a view are, NOBODY where nobody known fits."""
+        view.speakers, view.similarity = [NOBODY] * LOCALS, [0.0] * LOCALS
+        heard, numbers = view.heard(), list(self.voices)
+        if not heard or not numbers:
+            return
+        similarity = self._similarity(view)  # [LOCALS, speakers]
+        scores = np.zeros_like(similarity)
+        least = []
+        for local in heard:
+            sure = min(1.0, float(view.clean[local]) / self._settings.sure_s)
+            scores[local] = similarity[local] * min(1.0, 2 * sure)
+            least.append(self._settings.same_short + sure * (self._settings.same - self._settings.same_short))
+        if before is not None:
+            continued = view.continuity(before)
+            for there, speaker in enumerate(before.speakers):
+                if speaker in self.voices:
+                    scores[:, numbers.index(speaker)] += self._settings.continued * continued[:, there]
+        for local, column in zip(heard, pair(scores[heard], least), strict=True):
+            if column is not None:
+                view.speakers[local] = numbers[column]
+                view.similarity[local] = float(similarity[local, column])
+
+    def strangers(self, view: View) -> list[int]:
+        """Voices of a view that are nobody's, with speech enough to be somebody new."""
+        if len(self.voices) >= self._settings.most_speakers:
+            return []
+        return [
+            local
+            for local in view.heard()
+            if view.speakers[local] == NOBODY and view.clean[local] >= self._settings.new_s
+        ]
+
+    def admit(self, view: View, local: int) -> None:
+        """A voice of a view is a new speaker's."""
+        self._numbers += 1
+        view.speakers[local], view.similarity[local] = self._numbers, 1.0
+        self._remember(view, local, float(view.clean[local]))
+        self._learn()
+
+    def remember(self, view: View, fresh: Array) -> bool:
+        """Keeps a view's voices, by `fresh` [LOCALS] seconds of speech alone not kept before -> whether any was kept."""
+        kept = False
+        for local in view.heard():
+            enough = view.clean[local] >= self._settings.remembered_s and fresh[local] > 0
+            if enough and view.speakers[local] != NOBODY:
+                self._remember(view, local, float(fresh[local]))
+                kept = True
+        return kept
+
+    def review(self) -> None:
+        """Clusters all that is remembered anew; the clusters keep the numbers of those they mostly were."""
+        if not self._prints:
+            return
+        voiceprints = np.stack([each.voiceprint for each in self._prints])
+        seconds = np.array([each.seconds for each in self._prints])
+        member = cluster(voiceprints, seconds, self._settings.alike)
+        shares: dict[tuple[int, int], float] = {}  # seconds by cluster and number
+        for each, index in zip(self._prints, member.tolist(), strict=True):
+            shares[index, each.speaker] = shares.get((index, each.speaker), 0.0) + each.seconds
+        numbers: dict[int, int] = {}
+        for index, speaker in sorted(shares, key=lambda key: (-shares[key], key[1])):
+            if index not in numbers and speaker not in numbers.values():
+                numbers[index] = speaker
+        for index in sorted(set(member.tolist()) - set(numbers)):
+            self._numbers += 1
+            numbers[index] = self._numbers
+        self._prints = [
+            replace(each, speaker=numbers[index])
+            for each, index in zip(self._prints, member.tolist(), strict=True)
+        ]
+        self._learn()
+
+    def _similarity(self, view: View) -> Array:
+        return np.asarray(
+            view.voiceprints @ np.stack([v.centroid for v in self.voices.values()]).T, np.float32
+        )
+
+    def _remember(self, view: View, local: int, seconds: float) -> None:
+        self._prints.append(_Print(view.voiceprints[local], seconds, view.speakers[local]))
+        if len(self._prints) > self._settings.most_prints:
+            self._condense()
+
+    def _condense(self) -> None:
+        """The two oldest prints of the speaker who has most become one."""
+        count: dict[int, int] = {}
+        for each in self._prints:
+            count[each.speaker] = count.get(each.speaker, 0) + 1
+        speaker = max(count, key=lambda number: count[number])
+        first, second = [i for i, each in enumerate(self._prints) if each.speaker == speaker][:2]
+        a, b = self._prints[first], self._prints.pop(second)
+        mixed = a.seconds * a.voiceprint + b.seconds * b.voiceprint
+        self._prints[first] = _Print(mixed / np.linalg.norm(mixed), a.seconds + b.seconds, speaker)
+
+    def _learn(self) -> None:
+        """Centroids from the prints."""
+        sums: dict[int, Array] = {}
+        seconds: dict[int, float] = {}
+        for each in self._prints:
+            sums[each.speaker] = sums.get(each.speaker, 0) + each.seconds * each.voiceprint
+            seconds[each.speaker] = seconds.get(each.speaker, 0.0) + each.seconds
+        self.voices = {
+            speaker: Voice(
+                (sums[speaker] / np.linalg.norm(sums[speaker])).astype(np.float32), seconds[speaker]
+            )
+            for speaker in sorted(sums)
+        }
