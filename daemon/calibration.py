@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import math
+import os
 import threading
 import time
 from collections.abc import Sequence
@@ -69,6 +70,11 @@ def calibrate(
 def choices(cores: int) -> tuple[int, ...]:
     """Numbers of workers worth trying: powers of two, and one for each core."""
     return tuple(sorted({*(1 << i for i in range(cores.bit_length()) if 1 << i <= cores), cores}))
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _measure(transcriber: Transcriber, window: Window, workers: int, duration_s: float) -> float:

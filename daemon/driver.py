@@ -14,10 +14,12 @@ from daemon.arrivals import Arrivals
 from daemon.carrier import Carrier
 from daemon.hub import Hub
 from daemon.journal import Journal, SessionRecord
+from daemon.labelling import Labelling
 from daemon.metrics import Metrics
 from daemon.pace import Pace
 from daemon.producer import Producer
-from daemon.scheduler import Deadline, Scheduler, urgency
+from daemon.scheduler import Deadline, Scheduler
+from daemon.stopwatch import Stopwatch
 from daemon.worker import Result
 from streaming.audio import PcmDecoder, Samples
 from streaming.errors import (
@@ -27,11 +29,12 @@ from streaming.errors import (
     SessionBusy,
     SessionFailed,
     StateError,
+    internal,
 )
-from streaming.events import Error, Event, Final, Latency, Revise, Stopped
+from streaming.events import Error, Event, Final, Revise, Stopped
 from streaming.protocol import AudioFormat
 from streaming.session import Demand, Session
-from streaming.window import SAMPLE_RATE, Purpose, Window
+from streaming.window import SAMPLE_RATE, Window
 
 logger = logging.getLogger("amanuensis.session")
 
@@ -52,7 +55,9 @@ class SessionDriver:
         scheduler: Scheduler,
         max_backlog_s: float,
         metrics: Metrics,
+        labelling: Labelling | None = None,
     ) -> None:
+        """labelling: of who speaks, where that is wanted."""
         self.id = record.id
         self.record = record
         self.core = core
@@ -71,15 +76,15 @@ class SessionDriver:
         self._arrivals = Arrivals(core.next_sample)
         self._carrier = Carrier(record.id, core, journal, self._show, self._advance)
         self._room = asyncio.Event()
-        self._wanted: Purpose | None = None  # what the next window is wanted for
-        self._wanted_at = 0.0  # since when
-        self._out_since: float | None = None  # when the window that is out was taken
-        self._decode_ms = self._queue_ms = 0.0  # of the last window
+        self._stopwatch = Stopwatch(self._arrivals)
         self._lost = 0  # samples of a live source waiting to become a gap
         self._overloaded = False
         self._pace = Pace(scheduler.least_step_s)
         self._finishing = False
         self._closed = False
+        self._labelling = labelling
+        if labelling is not None:
+            labelling.start(self._arrivals.of, self._relabel, self._tell)
 
     # the producer
 
@@ -143,6 +148,8 @@ class SessionDriver:
             decoder = self._decoder or self._open_decoder()
             before = decoder.received
             samples = decoder.decode(data[at : at + size])
+            if self._labelling is not None:
+                self._labelling.receive_levels(decoder)
             self.source_next += decoder.received - before
             self._receive(samples)
             if at:
@@ -215,6 +222,12 @@ class SessionDriver:
         self._take([event])
         return event
 
+    def rename(self, speaker: str, name: str | None) -> None:
+        """A person says who a speaker is; StateError where this session knows no such speaker."""
+        if self._labelling is None:
+            raise StateError("rename: this session has no labels.")
+        self._labelling.rename(speaker, name)
+
     # the scheduler's side
 
     def deadline(self) -> Deadline | None:
@@ -224,21 +237,18 @@ class SessionDriver:
         demand: Demand | None = self.core.demand()
         if demand is None:
             return None
-        if demand.purpose is not self._wanted:
-            self._wanted, self._wanted_at = demand.purpose, time.monotonic()
-        return urgency(demand.purpose, self._arrivals.of(demand.since))
+        return self._stopwatch.deadline(demand)
 
     def next_window(self) -> Window:
         """The window with the newest audio."""
-        self._out_since, self._wanted = time.monotonic(), None
+        self._stopwatch.receive_taken()
         return self.core.next_window()
 
     def receive_result(self, result: Result) -> None:
         """A window came back."""
         if self._closed:
             return
-        self._queue_ms = max(0.0, 1e3 * (result.began - self._wanted_at))
-        self._decode_ms, self._out_since = 1e3 * (result.ended - result.began), None
+        self._stopwatch.receive_result(result)
         self._metrics.decode.observe(result.ended - result.began)
         try:
             if result.hypothesis is None:
@@ -247,7 +257,7 @@ class SessionDriver:
                 self._take(self.core.receive_hypothesis(result.window, result.hypothesis))
         except Exception as error:  # a fault of the core ends this session and leaves the others alone
             logger.exception("session %s: a hypothesis could not be digested", self.id)
-            self._fail(_internal(error))
+            self._fail(internal(error))
 
     def stretch(self, step_s: float) -> None:
         """Partials come at least this far apart."""
@@ -258,12 +268,12 @@ class SessionDriver:
     def tick(self) -> None:
         """About once a second: the watermark, and word to the producer when the machine is late."""
         self._carrier.tick()
+        if self._labelling is not None:
+            self._labelling.tick(self._finishing)
         self._arrivals.forget(self.core.decided_sample)
-        now, deadline = time.monotonic(), self.deadline()
-        due = deadline[1] if deadline else self._out_since or now
-        status = self._pace.judge(max(0.0, now - due), self.core.step_s)
-        if status is not None and self._producer is not None:
-            self._producer.deliver(status)
+        status = self._pace.judge(self._stopwatch.lag_s(self.deadline()), self.core.step_s)
+        if status is not None:
+            self._tell(status)
 
     # events out
 
@@ -276,10 +286,12 @@ class SessionDriver:
             self._fail(error)
         except Exception as error:  # the other sessions share our TaskGroup and must not go down with us
             logger.exception("session %s: carrying its events failed", self.id)
-            self._fail(_internal(error))
+            self._fail(internal(error))
         finally:
             self._closed = True
             self._scheduler.remove(self)
+            if self._labelling is not None:
+                self._labelling.close()
             self._room.set()
 
     async def flush(self) -> None:
@@ -295,33 +307,32 @@ class SessionDriver:
         """Events that the core has just returned, on their way."""
         if events:
             self._carrier.send(
-                [self._timed(event) if isinstance(event, Final) else event for event in events]
+                [self._stopwatch.timed(event) if isinstance(event, Final) else event for event in events]
             )
         self._advance()
 
     def _advance(self) -> None:
         """What may go on after a change: a worker with our next window, and whoever waits to feed us."""
         self._scheduler.wake(self)
+        if self._labelling is not None:
+            self._labelling.wake()
         if not self._room.is_set() and not self.full:
             self._room.set()
+
+    def _relabel(self) -> None:
+        if not self._closed and not self.core.finished:
+            self._take(self.core.receive_labels())
+
+    def _tell(self, event: Event) -> None:
+        if self._producer is not None:
+            self._producer.deliver(event)
 
     def _show(self, event: Event) -> None:
         self._hub.publish(self.id, event)
         self._metrics.observe(event)
-        if self._producer is not None:
-            self._producer.deliver(event)
+        self._tell(event)
         if isinstance(event, Stopped):
             self._end(None)
-
-    def _timed(self, final: Final) -> Final:
-        """The final with the time it took: from the arrival of its last sample of speech until now."""
-        since = time.monotonic() - self._arrivals.of(round(final.end * SAMPLE_RATE))
-        latency = Latency(
-            audio_to_final_ms=round(1e3 * since, 1),
-            decode_ms=round(self._decode_ms, 1),
-            queue_ms=round(self._queue_ms, 1),
-        )
-        return final.model_copy(update={"latency": latency})
 
     def _fail(self, error: AmanuensisError) -> None:
         """The session cannot go on: says so, shows nothing that is not durable, and leaves the journal as it is."""
@@ -354,7 +365,8 @@ class SessionDriver:
     def _open_decoder(self) -> PcmDecoder:
         if self._audio is None:
             raise StateError("feed_raw: attach the producer with the format of its audio.")
-        self._decoder = PcmDecoder(self._audio)
+        metered = self._labelling is not None and self._labelling.channels is not None
+        self._decoder = PcmDecoder(self._audio, metered)
         return self._decoder
 
     def _flush_decoder(self) -> None:
@@ -384,10 +396,3 @@ class SessionDriver:
     def _expect(self, producer: Producer) -> None:
         if self._producer is not producer and not self.finishing:
             raise SessionBusy("This connection no longer feeds the session.")
-
-
-def _internal(error: Exception) -> AmanuensisError:
-    """A fault of ours, as a sentence; the traceback is in the log."""
-    return AmanuensisError(
-        f"An internal error ({type(error).__name__}) stopped this session; the log has it."
-    )

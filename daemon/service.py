@@ -7,7 +7,6 @@ import contextlib
 import hashlib
 import hmac
 import logging
-import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable
@@ -16,7 +15,7 @@ from importlib import metadata
 
 from daemon import notify
 from daemon.auth import Gatekeeper
-from daemon.calibration import calibrate, choices
+from daemon.calibration import calibrate, choices, cores
 from daemon.capture import run_captures
 from daemon.config import Config
 from daemon.driver import SessionDriver
@@ -26,8 +25,11 @@ from daemon.metrics import Metrics
 from daemon.orphans import Orphans
 from daemon.raw_socket import RawSockets
 from daemon.scheduler import Scheduler
+from daemon.speakers import Speakers, known_speakers
+from npu.embedded import default_cache_dir
 from npu.loading import load_judge, load_transcriber
 from npu.transcriber import Transcriber
+from npu.voiceprint import Voices
 from streaming.errors import (
     BadMessage,
     ModelError,
@@ -35,10 +37,11 @@ from streaming.errors import (
     TimedOut,
     UnknownSession,
 )
-from streaming.events import Final, Limits
+from streaming.events import Limits
 from streaming.protocol import Start
 from streaming.session import Session
 from streaming.settings import ResumePoint, SessionOptions
+from streaming.transcript import apply
 from streaming.vad import FrameJudge, SpeechDetector
 
 logger = logging.getLogger("amanuensis.service")
@@ -66,12 +69,14 @@ class Service:
         transcriber: Transcriber,
         judges: JudgeMaker | None,
         scheduler: Scheduler,
+        voices: tuple[Voices | None, str | None],
         notes: list[str],
     ) -> None:
         self.config = config
         self.journal = journal
         self.transcriber = transcriber
         self.scheduler = scheduler
+        self.speakers = Speakers(config, *voices, lambda: scheduler.load.waiting > 0)
         self.notes = notes  # what a person who looks after this daemon should know
         self.metrics = Metrics()
         journal.on_commit = self.metrics.journal.observe
@@ -94,16 +99,21 @@ class Service:
     @classmethod
     @contextlib.asynccontextmanager
     async def run(
-        cls, config: Config, transcriber: Transcriber | None = None, judges: JudgeMaker | None = None
+        cls,
+        config: Config,
+        transcriber: Transcriber | None = None,
+        judges: JudgeMaker | None = None,
+        voices: Voices | None = None,
     ) -> AsyncIterator[Service]:
         """A running service for the length of a block; ModelError, JournalError or ConfigError when it cannot run.
 
-        With a `transcriber` given, no model is loaded, and `judges` stands for Silero (None: do without).
+        With a `transcriber` given, no model is loaded; `judges` stands for Silero then, and `voices` for the models
+        of voices (None: do without).
         """
         journal = await Journal.open(config.journal.resolved(), config.journal.durability)
         failure: Exception | None = None
         try:
-            service = await cls._prepare(config, journal, transcriber, judges)
+            service = await cls._prepare(config, journal, transcriber, judges, voices)
             async with asyncio.TaskGroup() as tasks:
                 service._tasks = tasks
                 await service._start()
@@ -120,9 +130,15 @@ class Service:
 
     @classmethod
     async def _prepare(
-        cls, config: Config, journal: Journal, transcriber: Transcriber | None, judges: JudgeMaker | None
+        cls,
+        config: Config,
+        journal: Journal,
+        transcriber: Transcriber | None,
+        judges: JudgeMaker | None,
+        voices: Voices | None,
     ) -> Service:
         notes: list[str] = []
+        missing = None
         if transcriber is None:
             cache = config.model.cache_path
             transcriber = await asyncio.to_thread(
@@ -134,10 +150,12 @@ class Service:
                 except ModelError as error:
                     notes.append(f"Speech detection runs without Silero, so more noise becomes text: {error}")
                     logger.warning(notes[-1])
+            voices, missing = await Speakers.load(cache or default_cache_dir(logger.warning))
+            notes += [missing] if missing else []
         engine = config.engine
         workers, capacity, window_s = engine.workers, engine.capacity, 0.0
         if not workers or not capacity:
-            tried = (workers,) if workers else choices(_cores())
+            tried = (workers,) if workers else choices(cores())
             measured = await asyncio.to_thread(calibrate, transcriber, tried, engine.max_step_s)
             workers, window_s = measured.workers, measured.window_s
             capacity = capacity or measured.capacity
@@ -150,7 +168,7 @@ class Service:
             workers,
             capacity,
         )
-        return cls(config, journal, transcriber, judges, scheduler, notes)
+        return cls(config, journal, transcriber, judges, scheduler, (voices, missing), notes)
 
     async def _start(self) -> None:
         await self._orphans.find(keep={capture.session for capture in self.config.capture})
@@ -222,15 +240,20 @@ class Service:
                 return None
             self.scheduler.admit()
             events = await self.journal.events(session)
-            utterance = max((event.utterance for event in events if isinstance(event, Final)), default=0)
+            utterance = max((line.utterance for line in apply(events)), default=0)
             point = ResumePoint(record.last_seq, utterance, record.decided_sample, record.ledger)
             logger.info("session %s goes on from the journal at seq %d", session, record.last_seq)
-            return self._adopt(record, Start.model_validate_json(record.options), point)
+            start = Start.model_validate_json(record.options)
+            return self._adopt(record, start, point, known_speakers(events))
 
-    def _adopt(self, record: SessionRecord, start: Start, point: ResumePoint | None) -> SessionDriver:
+    def _adopt(
+        self, record: SessionRecord, start: Start, point: ResumePoint | None, speakers: int = 0
+    ) -> SessionDriver:
         detector = SpeechDetector(self.judges() if self.judges else None, self.config.speech.vad())
         options = SessionOptions(record.language, start.partials, start.words)
-        core = Session(detector, options, self.config.speech.session(), point)
+        labelling = self.speakers.open(start, point.sample if point else 0, speakers)
+        labels = labelling.labels if labelling else None
+        core = Session(detector, options, self.config.speech.session(), point, labels)
         driver = SessionDriver(
             record,
             core,
@@ -239,6 +262,7 @@ class Service:
             self.scheduler,
             self.config.server.max_backlog_s,
             self.metrics,
+            labelling,
         )
         self._orphans.discard(record.id)
         self.drivers[record.id] = driver
@@ -291,6 +315,7 @@ class Service:
                     await self._stopped.wait()
             now = time.monotonic()
             self.scheduler.tick()
+            self.speakers.tick()
             for driver in tuple(self.drivers.values()):
                 self._look_after(driver, now)
             self._measure()
@@ -362,6 +387,7 @@ class Service:
         self.hub.close()
         # 7. The workers end, after the windows they have.
         await self.scheduler.close()
+        await self.speakers.close()
         # 8. The tasks end, and then `run` closes the journal.
         self._stopped.set()
 
@@ -392,8 +418,3 @@ def _version() -> str:
 
 def _restarting() -> Restarting:
     return Restarting("The daemon is shutting down; resume in a few seconds.")
-
-
-def _cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -11,9 +11,10 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field, ValidationError
 
 from daemon.auth import bearer
+from daemon.driver import SessionDriver
 from daemon.journal import SessionRecord
 from streaming.errors import BadMessage, SessionBusy, StateError, TooLarge, UnknownSession
-from streaming.events import Ledger, Record, Revise, Utterance
+from streaming.events import Ledger, Record, Revise, SpeakerLabel, Utterance
 from streaming.protocol import explain
 from streaming.transcript import apply, to_json, to_md, to_srt, to_txt, to_vtt
 from streaming.window import SAMPLE_RATE
@@ -34,6 +35,7 @@ EXPORTS: dict[str, tuple[str, Export]] = {
 }
 
 T = TypeVar("T", bound=Record)
+SpeakerId = Annotated[str, Field(pattern=r"^S[1-9][0-9]{0,5}$")]
 
 
 class SessionSummary(Record):
@@ -58,10 +60,17 @@ class SessionList(Record):
     sessions: tuple[SessionSummary, ...]
 
 
+class SpeakerSummary(SpeakerLabel):
+    """A speaker of a session."""
+
+    seconds: float  # of all lines with this label
+
+
 class SessionDetail(SessionSummary):
     """A session with all that is final in it."""
 
     utterances: tuple[Utterance, ...]
+    speakers: tuple[SpeakerSummary, ...]  # in order of appearance
 
 
 class Edit(Record):
@@ -76,6 +85,9 @@ class SessionChange(Record):
 
     title: str | None = Field(default=None, max_length=200)
     utterances: tuple[Edit, ...] = Field(default=(), max_length=1_000)
+    speakers: dict[SpeakerId, Annotated[str, Field(max_length=100)] | None] = Field(
+        default={}, max_length=100
+    )  # a speaker's name; null or "" takes it away
 
 
 class TicketIssued(Record):
@@ -101,7 +113,7 @@ def create_router(service: Service) -> APIRouter:
 
     @router.patch(
         "/v1/sessions/{session}",
-        summary="Change the title, or the text of utterances",
+        summary="Change the title, the text of utterances, or the names of speakers",
         openapi_extra={
             "requestBody": {
                 "required": True,
@@ -113,7 +125,7 @@ def create_router(service: Service) -> APIRouter:
         wanted = await read_json(request, SessionChange)
         record = await _existing(service, session)
         async with editing:
-            await _edit(service, record, wanted.utterances)
+            await _edit(service, record, wanted)
         if "title" in wanted.model_fields_set:
             await service.journal.set_title(session, wanted.title)
         return await _detail(service, session)
@@ -195,7 +207,18 @@ async def _existing(service: Service, session: str) -> SessionRecord:
 async def _detail(service: Service, session: str) -> SessionDetail:
     record = await _existing(service, session)
     utterances = tuple(apply(await service.journal.events(session)))
-    return SessionDetail(**_summary(service, record), utterances=utterances)
+    return SessionDetail(**_summary(service, record), utterances=utterances, speakers=_speakers(utterances))
+
+
+def _speakers(utterances: Sequence[Utterance]) -> tuple[SpeakerSummary, ...]:
+    """Who has spoken, as their last line is labelled, and for how long."""
+    found: dict[str, SpeakerSummary] = {}
+    for line in utterances:
+        if line.speaker is not None:
+            before = found[line.speaker.id].seconds if line.speaker.id in found else 0.0
+            seconds = round(before + line.end - line.start, 3)
+            found[line.speaker.id] = SpeakerSummary(**line.speaker.model_dump(), seconds=seconds)
+    return tuple(found.values())
 
 
 def _summary(service: Service, record: SessionRecord) -> dict[str, Any]:
@@ -215,38 +238,58 @@ def _summary(service: Service, record: SessionRecord) -> dict[str, Any]:
     }
 
 
-async def _edit(service: Service, record: SessionRecord, edits: Sequence[Edit]) -> None:
+async def _edit(service: Service, record: SessionRecord, wanted: SessionChange) -> None:
     """Revises what is final: through the driver where the session is live, else in the journal."""
-    texts = {edit.utterance: edit.text for edit in edits}
     for _ in range(EDIT_ATTEMPTS):  # a session may end, or come back to life, between reading and writing
-        known = {line.utterance: line for line in apply(await service.journal.events(record.id))}
-        if unknown := texts.keys() - known.keys():
-            raise BadMessage(f"utterances: {min(unknown)} is not final yet, or does not exist.")
-        changes = [
-            (utterance, known[utterance].rev + 1, text)
-            for utterance, text in texts.items()
-            if known[utterance].text != text
-        ]
+        changes = _changes(apply(await service.journal.events(record.id)), wanted)
         if not changes:
             return
         with contextlib.suppress(StateError):
             if driver := service.drivers.get(record.id):
                 for change in changes:
-                    driver.revise(*change)
+                    _change_live(driver, change)
                 await driver.flush()
             else:
-                await _revise_in_journal(service, record.id, changes)
+                await _change_in_journal(service, record.id, changes)
     raise SessionBusy(f"Session {record.id!r} changes faster than it can be edited; try again.")
 
 
-async def _revise_in_journal(service: Service, session: str, changes: Sequence[tuple[int, int, str]]) -> None:
+def _changes(lines: Sequence[Utterance], wanted: SessionChange) -> list[Revise]:
+    """The revisions that make a session what is wanted, not yet numbered; BadMessage where they cannot."""
+    known = {line.utterance: line for line in lines}
+    texts = {edit.utterance: edit.text for edit in wanted.utterances}
+    if unknown := texts.keys() - known.keys():
+        raise BadMessage(f"utterances: {min(unknown)} is not final yet, or does not exist.")
+    labels = {line.speaker.id: line.speaker for line in lines if line.speaker is not None}
+    names = {speaker: (name or "").strip() or None for speaker, name in wanted.speakers.items()}
+    if strangers := names.keys() - labels.keys():
+        raise BadMessage(f"speakers: {min(strangers)} has no line in this session.")
+    edits = [
+        Revise(seq=0, utterance=number, rev=known[number].rev + 1, reason="edited", text=text)
+        for number, text in texts.items()
+        if known[number].text != text
+    ]
+    return edits + [
+        Revise(seq=0, reason="named", speaker=SpeakerLabel(id=speaker, name=name, settled=True))
+        for speaker, name in names.items()
+        if labels[speaker].name != name
+    ]
+
+
+def _change_live(driver: SessionDriver, change: Revise) -> None:
+    if change.utterance is not None:
+        driver.revise(change.utterance, change.rev or 1, change.text or "")
+    elif change.speaker is not None:
+        driver.rename(change.speaker.id, change.speaker.name)
+
+
+async def _change_in_journal(service: Service, session: str, changes: Sequence[Revise]) -> None:
     async with service.reviving:
         if session in service.drivers:
             raise StateError(f"Session {session!r} was resumed.")
         record = await _existing(service, session)
         events = [
-            Revise(seq=seq, utterance=utterance, rev=rev, reason="edited", text=text)
-            for seq, (utterance, rev, text) in enumerate(changes, record.last_seq + 1)
+            change.model_copy(update={"seq": seq}) for seq, change in enumerate(changes, record.last_seq + 1)
         ]
         await service.journal.append(session, events, record.decided_sample, record.ledger)
     if service.hub.viewers_of(session):  # someone waits for the session to go on

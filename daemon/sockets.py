@@ -216,7 +216,7 @@ class StreamConnection:
         for event in missed:
             await self._websocket.send_text(event.json)
         self._outgoing.forget(max(after, missed[-1].seq if missed else 0))
-        for said in _unavailable(start):
+        for said in _unavailable(start, self._service):
             self._outgoing.deliver(said)
 
     # the middle
@@ -272,18 +272,14 @@ class StreamConnection:
                 raise BadMessage("`start` came twice; open another connection for another session.")
 
 
-def _unavailable(start: Start) -> list[Error]:
+def _unavailable(start: Start, service: Service) -> list[Error]:
     """What was asked for and is not there, said once, so that nobody waits for it."""
-    asked = {"diarize": start.diarize, "vocabulary": bool(start.vocabulary)}
-    return [
-        Error(
-            code="not_available",
-            message=f"{name}: this model does without it; the text comes as usual.",
-            fatal=False,
-        )
-        for name, wanted in asked.items()
-        if wanted
-    ]
+    messages = []
+    if start.diarize and start.channels == "mixed" and service.speakers.missing:
+        messages.append(f"diarize: {service.speakers.missing} The text comes as usual.")
+    if start.vocabulary:
+        messages.append("vocabulary: this model does without it; the text comes as usual.")
+    return [Error(code="not_available", message=message, fatal=False) for message in messages]
 
 
 async def close(websocket: WebSocket, error: ProtocolError | None) -> None:

@@ -158,10 +158,11 @@ class Uploads:
         )
 
     def _embedded(self) -> EmbeddedDiarizer:
-        """Loaded when it is first asked for, then resident."""
+        """Over the networks that live sessions use; loaded when first asked for where there are none."""
         with self._loading:
             if self._diarizer is None:
-                self._diarizer = load_embedded(self._service.config.model.cache_path, logger.info)
+                resident, cache = self._service.speakers.voices, self._service.config.model.cache_path
+                self._diarizer = EmbeddedDiarizer(resident) if resident else load_embedded(cache, logger.info)
             return self._diarizer
 
 

@@ -37,6 +37,13 @@ ATTRIBUTIONS = (
         "license": "MIT",
         "source": "https://github.com/snakers4/silero-vad",
     },
+    {
+        "name": "pyannote community-1",
+        "use": "speaker segmentation and voiceprints",
+        "by": "pyannote",
+        "license": "CC BY 4.0",
+        "source": "https://huggingface.co/pyannote/speaker-diarization-community-1",
+    },
 )
 
 

@@ -146,7 +146,9 @@ def head_graph(source: SourceGraph) -> bytes:
     mean = build.node("Div", build.node("MatMul", "weights", maps), total)  # [k, MOMENT]
     squares = build.node("MatMul", "weights", build.node("Mul", maps, maps))
     spread = build.node("Sub", squares, build.node("Mul", build.node("Mul", mean, mean), total))
-    lost = build.node("Div", build.node("ReduceSum", build.node("Mul", "weights", "weights"), last, **keep), total)
+    lost = build.node(
+        "Div", build.node("ReduceSum", build.node("Mul", "weights", "weights"), last, **keep), total
+    )
     variance = build.node("Div", spread, build.node("Add", build.node("Sub", total, lost), tiny))
     deviation = build.node("Sqrt", build.node("Max", variance, build.scalar(0.0)))
     pooled = build.node("Concat", mean, deviation, axis=1)  # [k, 2 * MOMENT]

@@ -15,6 +15,7 @@ from streaming.window import SAMPLE_RATE
 
 Samples = NDArray[np.float32]
 
+LEVELS_PER_S: Constant = 100  # of a channel meter
 _SAMPLE_BYTES: Constant = {"pcm_s16le": 2, "pcm_f32le": 4, "mulaw": 1, "alaw": 1}
 RAW_ENCODINGS: Constant = frozenset(_SAMPLE_BYTES)
 
@@ -55,7 +56,8 @@ class PcmDecoder:
     Bytes of an incomplete sample frame wait for the next message. NaN becomes 0, anything beyond -1..1 is clipped.
     """
 
-    def __init__(self, audio: AudioFormat) -> None:
+    def __init__(self, audio: AudioFormat, metered: bool = False) -> None:
+        """metered: `levels` of the channels are wanted."""
         if audio.encoding not in RAW_ENCODINGS:
             raise AudioError(f"{audio.encoding} is a container, not raw PCM: decode it first.")
         self._read = _READERS[audio.encoding]
@@ -66,6 +68,7 @@ class PcmDecoder:
         if audio.sample_rate != SAMPLE_RATE:
             self._resampler = soxr.ResampleStream(audio.sample_rate, SAMPLE_RATE, 1, dtype="float32")
         self.received = 0  # sample frames taken in, at the declared rate
+        self._meter = ChannelMeter(audio.channels, audio.sample_rate) if metered else None
 
     def decode(self, data: bytes) -> Samples:
         """The samples that are complete with this message: [n] at 16 kHz."""
@@ -73,10 +76,22 @@ class PcmDecoder:
         whole = len(data) - len(data) % self._frame_bytes
         self._rest = bytes(data[whole:])
         samples = self._read(data[:whole] if self._rest else data)
+        if self._meter is not None:
+            self._meter.receive(samples.reshape(-1, self._channels))
         if self._channels > 1:
             samples = samples.reshape(-1, self._channels).mean(axis=1, dtype=np.float32)
         self.received += len(samples)
         return samples if self._resampler is None else self._resample(samples, last=False)
+
+    @property
+    def metered(self) -> bool:
+        """The channels' levels are measured."""
+        return self._meter is not None
+
+    def levels(self) -> Samples:
+        """[hops, channels] since the last call, where they are measured."""
+        assert self._meter is not None
+        return self._meter.take()
 
     def flush(self) -> Samples:
         """What the resampler still holds, once no more audio comes; an incomplete sample frame is dropped."""
@@ -89,6 +104,37 @@ class PcmDecoder:
         assert self._resampler is not None
         resampled: Samples = self._resampler.resample_chunk(samples, last=last)
         return np.clip(resampled, -1.0, 1.0)  # the filter overshoots at full scale
+
+
+class ChannelMeter:
+    """Samples of several channels -> their mean squares, LEVELS_PER_S times a second."""
+
+    def __init__(self, channels: int, sample_rate: int) -> None:
+        self._hop = sample_rate / LEVELS_PER_S  # may be no whole number, as at 11,025 Hz
+        self._rest = np.zeros((0, channels), np.float32)
+        self._taken = 0  # hops measured
+        self._position = 0  # samples before `_rest`
+        self._ready: list[Samples] = []
+
+    def receive(self, samples: Samples) -> None:
+        """samples [n, channels] that follow the last ones."""
+        self._rest = np.concatenate([self._rest, samples])
+        count = int((self._position + len(self._rest)) / self._hop) - self._taken
+        if count <= 0:
+            return
+        edges = (
+            np.round(np.arange(self._taken, self._taken + count + 1) * self._hop).astype(int) - self._position
+        )
+        sums = np.add.reduceat(self._rest[: edges[-1]] ** 2, edges[:-1], axis=0)
+        self._ready.append((sums / np.diff(edges)[:, None]).astype(np.float32))
+        self._taken += count
+        self._position += int(edges[-1])
+        self._rest = self._rest[edges[-1] :].copy()
+
+    def take(self) -> Samples:
+        """[hops, channels] measured since the last call."""
+        ready, self._ready = self._ready, []
+        return np.concatenate([np.zeros((0, self._rest.shape[1]), np.float32), *ready])
 
 
 class Tape:

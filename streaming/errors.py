@@ -160,3 +160,10 @@ class CaptureError(AmanuensisError):
 
 class StateError(AmanuensisError):
     """A method was called in a state that does not allow it."""
+
+
+def internal(error: Exception) -> AmanuensisError:
+    """A fault of ours, as a sentence; the traceback is in the log."""
+    return AmanuensisError(
+        f"An internal error ({type(error).__name__}) stopped this session; the log has it."
+    )

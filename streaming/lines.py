@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from streaming.attribution import Part, attribute
-from streaming.events import SpeakerLabel, SpokenWord, Utterance
+from streaming.attribution import attribute
+from streaming.events import SpeakerLabel, Utterance
 from streaming.turns import Turn
 
 SHORTEST_S = 0.01  # of a line; word times are not exact, and may leave one nothing
@@ -44,32 +44,17 @@ def speakers(lines: Iterable[Utterance]) -> list[SpeakerLabel]:
 
 def _cut(utterance: Utterance, turns: Sequence[Turn]) -> Iterator[tuple[int | None, Utterance]]:
     """What each speaker said of an utterance; at its ends speech was detected for longer than words were found."""
-    parts = _with_speakers(attribute(utterance.words or (), turns))
+    parts = attribute(utterance.words or (), turns)
     if len(parts) < 2:
         yield parts[0].speaker if parts else None, utterance
         return
     for part in parts:
-        words = tuple(word for word in part.words if isinstance(word, SpokenWord))
-        start = min(utterance.start, words[0].start) if part is parts[0] else words[0].start
-        end = max(utterance.end, words[-1].end) if part is parts[-1] else words[-1].end
+        start = min(utterance.start, part.words[0].start) if part is parts[0] else part.words[0].start
+        end = max(utterance.end, part.words[-1].end) if part is parts[-1] else part.words[-1].end
         change = {
             "start": start,
             "end": max(end, start + SHORTEST_S),
-            "text": " ".join(word.text for word in words),
-            "words": words,
+            "text": " ".join(word.text for word in part.words),
+            "words": part.words,
         }
         yield part.speaker, utterance.model_copy(update=change)
-
-
-def _with_speakers(parts: Sequence[Part]) -> list[Part]:
-    """Words of nobody go to who spoke before them, the first ones to who speaks after: they make no line."""
-    known = [part.speaker for part in parts if part.speaker is not None]
-    speaker = known[0] if known else None
-    merged: list[Part] = []
-    for part in parts:
-        speaker = speaker if part.speaker is None else part.speaker
-        if merged and merged[-1].speaker == speaker:
-            merged[-1] = Part(speaker, (*merged[-1].words, *part.words))
-        else:
-            merged.append(Part(speaker, tuple(part.words)))
-    return merged

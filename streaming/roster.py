@@ -26,7 +26,9 @@ class RosterSettings:
     same: float = 0.40  # a voice this similar to a speaker is theirs
     same_short: float = 0.28  # where there is less speech than `sure_s` behind the voice
     sure_s: float = 2.0  # seconds of speech alone from which a voiceprint is sure
-    continued: float = 0.25  # what counts for it in addition, where the last window held the voice to be theirs
+    continued: float = (
+        0.25  # what counts for it in addition, where the last window held the voice to be theirs
+    )
     new_s: float = 1.5  # seconds of speech alone without which nobody is new
     alike: float = 0.40  # mean similarity from which clusters are one speaker
     remembered_s: float = 0.8  # seconds of speech alone from which a voice is remembered
@@ -126,7 +128,9 @@ class Roster:
         self._learn()
 
     def _similarity(self, view: View) -> Array:
-        return np.asarray(view.voiceprints @ np.stack([v.centroid for v in self.voices.values()]).T, np.float32)
+        return np.asarray(
+            view.voiceprints @ np.stack([v.centroid for v in self.voices.values()]).T, np.float32
+        )
 
     def _remember(self, view: View, local: int, seconds: float) -> None:
         self._prints.append(_Print(view.voiceprints[local], seconds, view.speakers[local]))
@@ -152,6 +156,8 @@ class Roster:
             sums[each.speaker] = sums.get(each.speaker, 0) + each.seconds * each.voiceprint
             seconds[each.speaker] = seconds.get(each.speaker, 0.0) + each.seconds
         self.voices = {
-            speaker: Voice((sums[speaker] / np.linalg.norm(sums[speaker])).astype(np.float32), seconds[speaker])
+            speaker: Voice(
+                (sums[speaker] / np.linalg.norm(sums[speaker])).astype(np.float32), seconds[speaker]
+            )
             for speaker in sorted(sums)
         }

@@ -7,17 +7,18 @@ and when the machine has time takes `next_window`, has it transcribed and gives 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from streaming.audio import Samples, Tape
-from streaming.detectors import FRAME
-from streaming.endpoint import Closed, Endpointer, Opened
+from streaming.audio import Samples
 from streaming.errors import StateError
-from streaming.events import Event, Finalized, Ledger, Marker, Partial, Revise, Speech
+from streaming.events import Event, Finalized, Ledger, Marker, Partial, Revise
+from streaming.labels import Labels
 from streaming.scribe import Scribe
+from streaming.segmenter import Hole, Segmenter, in_samples
 from streaming.settings import ResumePoint, SessionOptions, SessionSettings
-from streaming.utterance import Ending, Utterance
+from streaming.utterance import Utterance
 from streaming.vad import SpeechDetector
 from streaming.window import SAMPLE_RATE, Hypothesis, Purpose, Window
 
@@ -30,29 +31,12 @@ class Demand:
     since: int  # sample index at which it was due: the further back, the more urgent
 
 
-@dataclass(frozen=True)
-class _Hole:
-    """A stretch of audio that nobody has."""
-
-    start: int
-    end: int
-    reason: str
-
-
 class State(Enum):
     """Where a session stands."""
 
     OPEN = "open"  # takes audio
     FINISHING = "finishing"  # no more audio, something is still to be decoded
     FINISHED = "finished"  # `Stopped` was returned
-
-
-def _samples(seconds: float) -> int:
-    return round(seconds * SAMPLE_RATE)
-
-
-def _seconds(samples: int) -> float:
-    return samples / SAMPLE_RATE
 
 
 class Session:
@@ -64,20 +48,19 @@ class Session:
         options: SessionOptions | None = None,
         settings: SessionSettings | None = None,
         resume: ResumePoint | None = None,
+        labels: Labels | None = None,
     ) -> None:
+        """labels: who speaks, where that is wanted."""
         self._options = options or SessionOptions()
         self._settings = settings or SessionSettings()
         start = resume or ResumePoint(0, 0, 0, Ledger())
-        self._detector = detector
-        self._endpointer = Endpointer(self._settings.endpoint, start.sample)
-        self._tape = Tape(start.sample)
-        self._queue: deque[Utterance | _Hole] = deque()  # undecided, in order; only the last may be open
-        self._outstanding: deque[Window] = (
-            deque()
-        )  # one, or several of a recording, in the order they were taken
+        self._segmenter = Segmenter(detector, self._settings, start.sample, start.utterance)
+        self._tape, self._queue = self._segmenter.tape, self._segmenter.queue
+        self._outstanding: deque[Window] = deque()  # one, or a recording's, in the order they were taken
         self._markers: deque[tuple[int, Event]] = deque()  # position in samples, and what to say there
-        self._utterances = start.utterance
-        self._scribe = Scribe(self._options, start)
+        self._labels = labels
+        self._words_timed = self._options.words or labels is not None  # of finals
+        self._scribe = Scribe(self._options, start, self._segmenter.next_number, labels)
         self._state = State.OPEN
         self.step_s = self._settings.first_partial_s  # shortest distance of partials; stretched under load
 
@@ -86,11 +69,10 @@ class Session:
     def receive_audio(self, samples: Samples) -> list[Event]:
         """samples [n] that follow the last ones, 16 kHz, -1..1."""
         self._expect(State.OPEN, "receive_audio")
-        self._tape.append(samples)
-        events: list[Event] = []
-        for speech in self._detector.receive(samples):
-            self._receive_verdict(speech, events)
-        return events + self._advance()
+        news, verdicts = self._segmenter.receive_audio(samples)
+        if self._labels is not None:
+            self._labels.receive_audio(samples, verdicts)
+        return [*news, *self._advance()]
 
     def receive_hypothesis(self, window: Window, hypothesis: Hypothesis) -> list[Event]:
         """What the model heard in the outstanding window; several are given back in the order they were taken."""
@@ -104,39 +86,46 @@ class Session:
         utterance.receive_failure(window, reason)
         return self._advance()
 
+    def receive_labels(self) -> list[Event]:
+        """Something was learnt of who speaks, or a person said so."""
+        head = self._queue[0] if self._queue else None
+        news = self._scribe.news(head) if isinstance(head, Utterance) and any(head.shown) else []
+        return [*news, *self._advance()]
+
     def skip(self, samples: int, reason: str) -> list[Event]:
         """The next samples are missing: time moves on over them, a gap stands for them."""
         self._expect(State.OPEN, "skip")
         if samples <= 0:
             return []
-        events = self._close_open()
-        start = self._tape.end
-        self._queue.append(_Hole(start, start + samples, reason))
-        self._tape.skip(samples)
-        self._detector.skip()
-        self._endpointer.skip(self._tape.end - self._endpointer.position)
-        return events + self._advance()
+        news = self._segmenter.skip(samples, reason)
+        if self._labels is not None:
+            self._labels.skip(samples)
+        return [*news, *self._advance()]
 
     def mark(self, marker: str) -> list[Event]:
         """Asks for an echo once everything received so far is decided."""
         self._expect(State.OPEN, "mark")
-        self._markers.append((self._tape.end, Marker(id=marker, seq=0, audio_end=_seconds(self._tape.end))))
+        self._markers.append(
+            (self._tape.end, Marker(id=marker, seq=0, audio_end=self._tape.end / SAMPLE_RATE))
+        )
         return self._advance()
 
     def finalize(self, request: str | None) -> list[Event]:
         """Closes the open utterance here; the session goes on."""
         self._expect(State.OPEN, "finalize")
-        events = self._close_open()
+        news = self._segmenter.close()
         end = self._tape.end
-        self._markers.append((end, Finalized(id=request, seq=0, audio_end=_seconds(end))))
-        return events + self._advance()
+        self._markers.append((end, Finalized(id=request, seq=0, audio_end=end / SAMPLE_RATE)))
+        return [*news, *self._advance()]
 
     def finish(self) -> list[Event]:
         """No more audio: everything is decided, then `Stopped` is returned, now or by a later call."""
         self._expect(State.OPEN, "finish")
-        events = self._close_open()
+        news = self._segmenter.close()
+        if self._labels is not None:
+            self._labels.finish()
         self._state = State.FINISHING
-        return events + self._advance()
+        return [*news, *self._advance()]
 
     def revise(self, utterance: int, rev: int, text: str) -> Revise:
         """A person changed the text of a final; `rev` is the number of this revision of it."""
@@ -154,14 +143,14 @@ class Session:
         assert isinstance(utterance, Utterance)  # holes at the head are resolved at once
         if utterance.ending is not None:
             return Demand(Purpose.FINAL, utterance.ending.end)
-        if self._early_end(utterance) is not None:
-            return Demand(Purpose.FINAL, self._endpointer.offset + _samples(self._settings.early_s))
+        if self._segmenter.early_end(utterance) is not None:
+            return Demand(Purpose.FINAL, self._segmenter.offset + in_samples(self._settings.early_s))
         if not self._options.partials:
             return None
         # In a pause the audio is as good as decided: either the early final comes, or speech does.
-        speaking = self._endpointer.quiet <= _samples(self._settings.pause_s)
         due = self._next_partial(utterance)
-        if not speaking or due > self._tape.end or self._endpointer.offset <= utterance.heard_until:
+        unheard = self._segmenter.offset > utterance.heard_until
+        if not self._segmenter.speaking or due > self._tape.end or not unheard:
             return None
         return Demand(Purpose.PARTIAL, due)
 
@@ -198,7 +187,7 @@ class Session:
             return self._tape.end
         if self._queue:
             return self._scribe.account.position
-        return max(self._scribe.account.position, self._endpointer.undecided_from)
+        return max(self._scribe.account.position, self._segmenter.undecided_from)
 
     @property
     def ledger(self) -> Ledger:
@@ -213,7 +202,7 @@ class Session:
             if isinstance(utterance, Utterance):
                 end = self._tape.end if utterance.ending is None else utterance.ending.audio_end
                 unheard += max(0, end - utterance.heard_until)
-        return _seconds(unheard)
+        return unheard / SAMPLE_RATE
 
     @property
     def partial(self) -> Partial | None:
@@ -230,94 +219,25 @@ class Session:
         """`Stopped` was returned."""
         return self._state is State.FINISHED
 
-    # utterances
-
-    @property
-    def _open(self) -> Utterance | None:
-        last = self._queue[-1] if self._queue else None
-        return last if isinstance(last, Utterance) and last.ending is None else None
-
-    def _receive_verdict(self, speech: bool, events: list[Event]) -> None:
-        change = self._endpointer.receive_verdict(speech)
-        frame_end = self._endpointer.position
-        utterance = self._open
-        if isinstance(change, Opened):
-            self._begin(change.start, change.onset, change.start, frame_end)
-            events.append(Speech(state="start", time=_seconds(change.onset)))
-        elif isinstance(change, Closed):
-            self._close(change, events)
-        elif utterance is not None:
-            utterance.pauses.receive_frames(self._tape.cut(frame_end - FRAME, frame_end))
-            at = utterance.pauses.cut()
-            if at is not None:
-                self._cut(utterance, at, frame_end)
-
-    def _frames(self, start: int, end: int) -> Samples:
-        return self._tape.cut(end - (end - start) // FRAME * FRAME, end)
-
-    def _close(self, closed: Closed, events: list[Event]) -> None:
-        utterance = self._open
-        assert utterance is not None
-        utterance.end(
-            Ending(closed.end, closed.end, closed.offset, cut=False, spoken=closed.spoken),
-            self._tape.cut(utterance.audio_start, closed.end),
-        )
-        events.append(Speech(state="end", time=_seconds(closed.offset)))
-
-    def _close_open(self) -> list[Event]:
-        """The open utterance ends with the audio at hand."""
-        events: list[Event] = []
-        if self._open is not None:
-            self._close(self._endpointer.close(), events)
-        return events
-
-    def _cut(self, left: Utterance, at: int, now: int) -> None:
-        """The open utterance becomes two whose audio overlaps."""
-        half = _samples(self._settings.cuts.overlap_s / 2)
-        audio_end = min(at + half, now)
-        left.end(Ending(at, audio_end, at, cut=True), self._tape.cut(left.audio_start, audio_end))
-        self._endpointer.cut(at)
-        self._begin(at, at, max(left.audio_start, at - half), now)
-
-    def _begin(self, start: int, onset: int, audio_start: int, now: int) -> None:
-        self._utterances += 1
-        settings = self._settings
-        utterance = Utterance(
-            self._utterances, start, onset, settings.cuts, settings.agreement_s, audio_start
-        )
-        utterance.pauses.receive_frames(self._frames(start, now))
-        self._queue.append(utterance)
+    # windows
 
     def _next_partial(self, utterance: Utterance) -> int:
         """The sample index at which its next partial is due."""
         settings = self._settings
-        growing = min(
-            settings.step_growth * _seconds(self._tape.end - utterance.start), settings.longest_step_s
-        )
+        length_s = (self._tape.end - utterance.start) / SAMPLE_RATE
+        growing = min(settings.step_growth * length_s, settings.longest_step_s)
         step_s = max(self.step_s, growing if any(utterance.shown) else settings.first_partial_s)
-        return utterance.heard_until + _samples(step_s)
-
-    def _early_end(self, utterance: Utterance) -> int | None:
-        """Where the utterance would end if the quiet lasts, where that is worth decoding before it has."""
-        if self._endpointer.quiet < _samples(self._settings.early_s):
-            return None
-        end = self._endpointer.tail_end
-        whole = end >= self._endpointer.offset + _samples(self._settings.endpoint.tail_s)
-        heard = utterance.hypothesis_over(end, timed=False) is not None
-        return end if whole and not heard and not utterance.failures else None
+        return utterance.heard_until + in_samples(step_s)
 
     def _take(self, utterance: Utterance, purpose: Purpose) -> Window:
-        audio = utterance.audio
-        if audio is None:
-            audio = self._tape.cut(utterance.audio_start, self._early_end(utterance) or self._tape.end)
         window = Window(
             utterance=utterance.number,
             start=utterance.audio_start,
-            audio=audio,
+            audio=self._segmenter.audio_of(utterance),
             forced=utterance.agreement.forced,
             draft=utterance.agreement.draft,
             purpose=purpose,
-            timed=utterance.timed or (self._options.words and purpose is Purpose.FINAL),
+            timed=utterance.timed or (self._words_timed and purpose is Purpose.FINAL),
         )
         self._outstanding.append(window)
         return window
@@ -337,35 +257,38 @@ class Session:
         events: list[Event] = []
         while self._queue and not self._is_out(self._queue[0]):
             decided = self._decide(self._queue[0])
-            if decided is None:
+            if not decided:
                 break
-            events.append(decided)
-        self._forget()
+            events += decided
+        if self._labels is not None:
+            events += [self._scribe.relabel(change) for change in self._labels.changes(self._tape.end)]
+        self._segmenter.forget()
         while self._markers and self._resolved(self._markers[0][0]):
             _, said = self._markers.popleft()
             events.append(said.model_copy(update={"seq": self._scribe.seq}))
-        if self._state is State.FINISHING and not self._queue:
+        if self._state is State.FINISHING and not self._queue and (self._labels is None or self._labels.idle):
             self._state = State.FINISHED
             events.append(self._scribe.stopped(self._tape.end))
         return events
 
-    def _decide(self, item: Utterance | _Hole) -> Event | None:
-        if isinstance(item, _Hole):
+    def _decide(self, item: Utterance | Hole) -> Sequence[Event]:
+        """What there is to say of the head of the queue, which then leaves it; nothing while it is undecided."""
+        if isinstance(item, Hole):
             self._queue.popleft()
-            return self._scribe.gap(item.start, item.end, item.reason)
+            return [self._scribe.gap(item.start, item.end, item.reason)]
         ending = item.ending
         if ending is None:
-            return None
+            return []
         if not ending.spoken and not item.committed:
             self._queue.popleft()
-            return self._scribe.gap(item.start, ending.end, "suppressed:too_short")
+            return [self._scribe.gap(item.start, ending.end, "suppressed:too_short")]
         if len(item.failures) >= self._settings.max_failures:
             self._queue.popleft()
             if item.committed:
-                return self._scribe.final(item, item.committed, ending)
-            return self._scribe.gap(item.start, ending.end, f"suppressed:{item.failures[-1]}")
-        if item.hypothesis_over(ending.audio_end, ending.cut or self._options.words) is None:
-            return None
+                return self._scribe.finals(item, item.committed, ending)
+            return [self._scribe.gap(item.start, ending.end, f"suppressed:{item.failures[-1]}")]
+        if item.hypothesis_over(ending.audio_end, ending.cut or self._words_timed) is None:
+            return []
         self._queue.popleft()
         words, seam = item.final_words()
         if seam is not None:
@@ -373,10 +296,10 @@ class Session:
             assert isinstance(right, Utterance)
             right.join(seam)
         if not words:
-            return self._scribe.gap(item.start, ending.end, "suppressed:no_words")
-        return self._scribe.final(item, words, ending)
+            return [self._scribe.gap(item.start, ending.end, "suppressed:no_words")]
+        return self._scribe.finals(item, words, ending)
 
-    def _is_out(self, item: Utterance | _Hole) -> bool:
+    def _is_out(self, item: Utterance | Hole) -> bool:
         return isinstance(item, Utterance) and any(
             item.number == each.utterance for each in self._outstanding
         )
@@ -385,12 +308,6 @@ class Session:
         """No undecided speech begins before a position; a pre-roll may."""
         first = self._queue[0] if self._queue else None
         return first is None or (first.onset if isinstance(first, Utterance) else first.start) >= position
-
-    # memory
-
-    def _forget(self) -> None:
-        utterance = self._open
-        self._tape.forget(self._endpointer.undecided_from if utterance is None else utterance.audio_start)
 
     def _expect(self, state: State, call: str) -> None:
         if self._state is not state:

@@ -16,7 +16,6 @@ class SessionOptions:
     language: str = "en"
     partials: bool = True
     words: bool = False
-    speakers: bool = False  # labels of who said what
 
 
 @dataclass(frozen=True)

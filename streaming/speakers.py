@@ -68,7 +68,9 @@ class Diarizer:
         self._settings = s = settings or DiarizerSettings()
         self._attention = Attention(start, _samples(s.step_s), _samples(s.first_s), _samples(s.tail_s))
         self._tape = Tape(start)
-        self._origin = start  # no window reaches further back: the session or an audio after a hole begins here
+        self._origin = (
+            start  # no window reaches further back: the session or an audio after a hole begins here
+        )
         self._maps: deque[Maps] = deque()
         self._views: deque[View] = deque()  # those that still have a say
         self._roster = Roster(s.roster)
@@ -231,7 +233,11 @@ class Diarizer:
         for local in self._roster.strangers(view):
             self._roster.admit(view, local)
             learnt = True
-        if learnt or view.end - self._remembered >= frames(self._settings.remember_every_s) or self._finishing:
+        if (
+            learnt
+            or view.end - self._remembered >= frames(self._settings.remember_every_s)
+            or self._finishing
+        ):
             kept = self._roster.remember(view, view.fresh_alone(self._remembered))
             self._remembered = view.end
             if kept or learnt:
