@@ -61,6 +61,8 @@ class Recording:
         except OSError as error:
             raise AudioError(f"It cannot be read: {error.strerror}.") from error
         with file:
+            if self.path.stat().st_size == 0 and self.path.is_file():
+                raise AudioError("There is nothing in it.")
             yield file
 
 

@@ -71,8 +71,6 @@ def seconds_of_recording(file: Readable) -> float | None:
 
 
 def _unreadable(error: BaseException) -> AudioError:
-    if isinstance(error, av.error.EOFError):
-        return AudioError("There is nothing in it.")
     return AudioError(f"It cannot be read as audio: {_reason(error)}.")
 
 

@@ -128,7 +128,7 @@ def test_speakers(transcribe, assets: Path) -> None:
     result = transcribe(assets / "endgame_nagg_nell.wav", "--diarize")
     assert result.returncode == 0, result.stderr
     names = [line.partition(":")[0] for line in result.stdout.splitlines()]
-    assert names[0] == "S1" and set(names) == {"S1", "S2"}
+    assert names[0] == "S1" and {"S1", "S2"} <= set(names)
 
 
 def test_some_that_fail(transcribe, assets: Path, tmp_path: Path) -> None:

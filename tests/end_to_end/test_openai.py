@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import io
+import wave
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import openai
 import pytest
 
@@ -23,8 +26,15 @@ def client(daemon_process) -> Any:
         yield made
 
 
-def _data_url(file: Path) -> str:
-    return f"data:audio/wav;base64,{base64.b64encode(file.read_bytes()).decode()}"
+def _data_url(samples: np.ndarray) -> str:
+    """16 kHz as a WAV file in a URL."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as wav:
+        wav.setnchannels(1)
+        wav.setsampwidth(2)
+        wav.setframerate(16_000)
+        wav.writeframes((samples * 32_767).astype("<i2").tobytes())
+    return f"data:audio/wav;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def test_every_format(client, speech: Path) -> None:
@@ -75,6 +85,24 @@ def test_speakers(client, speech: Path) -> None:
     assert " ".join(segment.text for segment in found.segments) == found.text
     for segment in found.segments:
         assert type(segment).model_validate(segment.model_dump(), strict=True).start < segment.end
+
+
+def test_known_speakers(client, assets: Path, recording) -> None:
+    """Are called by their names, whichever of them is given first."""
+    dialogue = recording("endgame_nagg_nell.wav")
+    known = {
+        "Nell": _data_url(dialogue[9 * 16_000 : 11 * 16_000]),
+        "Nagg": _data_url(dialogue[5 * 16_000 : 8 * 16_000]),
+    }
+    found = client.audio.transcriptions.create(
+        model="gpt-4o-transcribe-diarize",
+        file=assets / "endgame_nagg_nell.wav",
+        response_format="diarized_json",
+        known_speaker_names=list(known),
+        known_speaker_references=list(known.values()),
+    )
+    at = {round(segment.start): segment.speaker for segment in found.segments}
+    assert at[5] == "Nagg" and at[9] == "Nell"
 
 
 @pytest.mark.parametrize(

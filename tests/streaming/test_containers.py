@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from streaming.containers import decode_container, duration_of
+from streaming.containers import decode_container, decode_recording, duration_of, seconds_of_recording
 from streaming.errors import AudioError
 
 
@@ -118,3 +118,36 @@ def test_duration(assets: Path, tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_text("Dear all")
     with pytest.raises(AudioError, match=r"letter\.txt"):
         duration_of(tmp_path / "letter.txt")
+
+
+@pytest.mark.parametrize(
+    ("format", "codec", "rate"),
+    [
+        ("mp4", "aac", 44_100),
+        ("avi", "libmp3lame", 44_100),
+        ("mpegts", "mp2", 48_000),
+        ("wav", "pcm_s16le", 8_000),
+    ],
+)
+def test_complete_files(recording, format: str, codec: str, rate: int) -> None:
+    """More formats than live streams have, an index at the end too; their length is known beforehand."""
+    speech = recording("two_cities.wav")[: 16_000 * 4]
+    file = io.BytesIO(_encode(speech, format, codec, rate))
+    seconds = seconds_of_recording(file)
+    assert seconds == pytest.approx(4.0, abs=0.2)
+    file.seek(0)
+    blocks = list(decode_recording(file, 1.5))
+    assert all(len(block) == 24_000 for block in blocks[:-1])
+    assert sum(map(len, blocks)) / 16_000 == pytest.approx(4.0, abs=0.2)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"plain text, and no audio" * 50, b"#EXTM3U\n#EXTINF:1,\nhttp://localhost/x.wav\n" * 20],
+)
+def test_files_that_are_no_recordings(data: bytes) -> None:
+    """Are refused in a sentence; a playlist too, for it would make the library open other files."""
+    with pytest.raises(AudioError, match="cannot be read as audio"):
+        list(decode_recording(io.BytesIO(data), 1.0))
+    with pytest.raises(AudioError, match="cannot be read as audio"):
+        seconds_of_recording(io.BytesIO(data))
