@@ -35,8 +35,8 @@ class Recording:
 
     @property
     def seconds(self) -> float | None:
-        """Of audio, as its header tells; None where it does not, or nobody can know yet."""
-        if self.path is None:
+        """Of audio, as its header tells; None where it does not, or what is read once cannot be read again."""
+        if self.path is None or not self.path.is_file():
             return None
         try:
             with self._opened() as file:
