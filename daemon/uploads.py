@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -101,18 +101,19 @@ class Uploads:
         except ModelError as error:
             raise BadMessage(f"language: {error}", "language") from error
         watch = _Watch(self._service, self.limits.max_duration_s)
-        future = self._executor.submit(self._work, form, asked, language, watch)
+        work = self._executor.submit(self._work, form, asked, language, watch)
+        outcome = asyncio.wrap_future(work)
+        outcome.add_done_callback(_looked_at)
         try:
             async with asyncio.TaskGroup() as tasks:
-                leaving = tasks.create_task(_until_left(request, watch, future), name="upload's client")
-                await asyncio.wait([asyncio.wrap_future(future)])
+                leaving = tasks.create_task(_until_left(request, watch, work), name="upload's client")
+                await asyncio.wait([outcome])  # if this is cancelled, the thread ends by itself
                 leaving.cancel()
         finally:
             watch.stop(_restarting())  # without effect on what is over
-        try:
-            return future.result()
-        except CancelledError as error:
-            raise _left() from error
+        if outcome.cancelled():
+            raise _left()
+        return outcome.result()
 
     def _work(self, form: Form, asked: Asked, language: str, watch: _Watch) -> Transcript:
         """In a thread of the executor."""
@@ -206,13 +207,19 @@ class _Watch(Progress):
             self.check()
 
 
-async def _until_left(request: Request, watch: _Watch, future: Future[Transcript]) -> None:
+def _looked_at(outcome: asyncio.Future[Transcript]) -> None:
+    """Where nobody waits for it any more, its error is no news."""
+    if not outcome.cancelled():
+        outcome.exception()
+
+
+async def _until_left(request: Request, watch: _Watch, work: Future[Transcript]) -> None:
     """Ends the work when the client does not wait for it any more."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
     logger.info("a client left before its recording was transcribed")
     watch.stop(_left())
-    future.cancel()  # where it has not begun
+    work.cancel()  # where it has not begun
 
 
 def _step_back() -> None:

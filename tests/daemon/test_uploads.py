@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import threading
 import time
@@ -189,7 +190,7 @@ def test_more_than_there_is_room_for(visit, speech, eventually) -> None:
     visit(test, held, uploads={"waiting": 1})
 
 
-def test_a_client_that_leaves(visit, speech, eventually) -> None:
+def test_a_client_that_leaves(visit, speech, eventually, caplog) -> None:
     """Its work ends, the one that waits behind it is served, and one that left while it waited is never begun."""
     held = Held()
 
@@ -208,6 +209,8 @@ def test_a_client_that_leaves(visit, speech, eventually) -> None:
         assert time.monotonic() - begun < 5 and held.batches == 2
 
     visit(test, held)
+    gc.collect()
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 async def _times_out(work: Coroutine[Any, Any, None]) -> None:
