@@ -27,6 +27,7 @@ from urllib.parse import urlsplit
 import uvloop
 
 from daemon.config import Config
+from daemon.engine import Engine
 from daemon.journal import SessionRecord
 from daemon.server import listening
 from daemon.service import Service
@@ -87,7 +88,7 @@ async def serve(viewers: int, seconds: float, rate: float) -> None:
             journal={"path": f"{folder}/journal.db"},
             engine={"workers": 1, "capacity": 1},
         )
-        async with Service.run(config, ScriptedTranscriber([])) as service, listening(service) as url:
+        async with Service.run(config, Engine(ScriptedTranscriber([]))) as service, listening(service) as url:
             await service.journal.create(
                 SessionRecord(SESSION, None, time.time(), "", "en", "", 16_000, "{}")
             )

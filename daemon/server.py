@@ -13,9 +13,9 @@ import uvicorn
 
 from daemon import log, notify
 from daemon.config import Config
-from daemon.service import JudgeMaker, Service
+from daemon.engine import Engine
+from daemon.service import Service
 from daemon.socket_protocol import SocketProtocol
-from npu.transcriber import Transcriber
 from streaming.errors import ConfigError
 
 logger = logging.getLogger("amanuensis.server")
@@ -60,11 +60,11 @@ class _Server(uvicorn.Server):
         self.listening.set()
 
 
-def serve(config: Config, transcriber: Transcriber | None = None) -> int:
+def serve(config: Config, engine: Engine | None = None) -> int:
     """Runs the daemon until SIGTERM or SIGINT -> exit status. Its errors are AmanuensisErrors."""
     log.configure(config.log.level)
     with asyncio.Runner(loop_factory=_new_event_loop) as runner:
-        runner.run(_serve(config, transcriber))
+        runner.run(_serve(config, engine))
     return 0
 
 
@@ -76,12 +76,12 @@ def _new_event_loop() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
-async def _serve(config: Config, transcriber: Transcriber | None) -> None:
+async def _serve(config: Config, engine: Engine | None) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with running(config, transcriber) as url:
+    async with running(config, engine) as url:
         logger.info("listening on %s (captions at %s/web)", url, url)
         notify.notify(f"READY=1\nSTATUS=Listening on {url}")
         await stop.wait()
@@ -90,11 +90,9 @@ async def _serve(config: Config, transcriber: Transcriber | None) -> None:
 
 
 @contextlib.asynccontextmanager
-async def running(
-    config: Config, transcriber: Transcriber | None = None, judges: JudgeMaker | None = None
-) -> AsyncIterator[str]:
+async def running(config: Config, engine: Engine | None = None) -> AsyncIterator[str]:
     """A daemon within this process, for the length of a block -> its URL. `server.port` 0 takes a free port."""
-    async with Service.run(config, transcriber, judges) as service, listening(service) as url:
+    async with Service.run(config, engine) as service, listening(service) as url:
         yield url
 
 

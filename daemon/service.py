@@ -15,10 +15,10 @@ from importlib import metadata
 
 from daemon import notify
 from daemon.auth import Gatekeeper
-from daemon.calibration import calibrate, choices, cores
 from daemon.capture import run_captures
 from daemon.config import Config
 from daemon.driver import SessionDriver
+from daemon.engine import Engine
 from daemon.hub import Hub
 from daemon.journal import Journal, SessionRecord
 from daemon.metrics import Metrics
@@ -26,13 +26,8 @@ from daemon.orphans import Orphans
 from daemon.raw_socket import RawSockets
 from daemon.scheduler import Scheduler
 from daemon.speakers import Speakers, known_speakers
-from npu.embedded import default_cache_dir
-from npu.loading import load_judge, load_transcriber
-from npu.transcriber import Transcriber
-from npu.voiceprint import Voices
 from streaming.errors import (
     BadMessage,
-    ModelError,
     Restarting,
     TimedOut,
     UnknownSession,
@@ -42,12 +37,11 @@ from streaming.protocol import Start
 from streaming.session import Session
 from streaming.settings import ResumePoint, SessionOptions
 from streaming.transcript import apply
-from streaming.vad import FrameJudge, SpeechDetector
+from streaming.vad import SpeechDetector
 
 logger = logging.getLogger("amanuensis.service")
 
 TICK_S = 0.5
-JudgeMaker = Callable[[], FrameJudge]
 
 
 @dataclass(frozen=True)
@@ -66,18 +60,19 @@ class Service:
         self,
         config: Config,
         journal: Journal,
-        transcriber: Transcriber,
-        judges: JudgeMaker | None,
-        scheduler: Scheduler,
-        voices: tuple[Voices | None, str | None],
-        notes: list[str],
+        engine: Engine,
     ) -> None:
         self.config = config
         self.journal = journal
-        self.transcriber = transcriber
-        self.scheduler = scheduler
-        self.speakers = Speakers(config, *voices, lambda: scheduler.load.waiting > 0)
-        self.notes = notes  # what a person who looks after this daemon should know
+        self.engine = engine
+        self.transcriber = engine.transcriber
+        limits = config.engine
+        self.scheduler = Scheduler(
+            engine.transcriber, engine.workers, engine.capacity, limits.step_s, limits.max_step_s
+        )
+        self.scheduler.window_s = engine.window_s
+        self.speakers = Speakers(config, engine.voices, lambda: self.scheduler.load.waiting > 0)
+        self.notes = list(engine.notes)  # what a person who looks after this daemon should know
         self.metrics = Metrics()
         journal.on_commit = self.metrics.journal.observe
         self.hub = Hub(journal, config.viewers.queue_size)
@@ -89,7 +84,6 @@ class Service:
         # Drops a peer's connection; whoever serves us sets it.
         self.cut_off: Callable[[tuple[str, int] | None], None] = lambda client: None
         self.raw_sockets = RawSockets(self)
-        self.judges = judges  # makes Silero for a stream; None: do without
         self._orphans = Orphans(journal, config.server.resume_window_s)
         self._reviving = asyncio.Lock()  # a session is read back from the journal once, or closed, never both
         self._sources = asyncio.Event()  # set when microphones and raw sockets must stop
@@ -98,22 +92,16 @@ class Service:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def run(
-        cls,
-        config: Config,
-        transcriber: Transcriber | None = None,
-        judges: JudgeMaker | None = None,
-        voices: Voices | None = None,
-    ) -> AsyncIterator[Service]:
+    async def run(cls, config: Config, engine: Engine | None = None) -> AsyncIterator[Service]:
         """A running service for the length of a block; ModelError, JournalError or ConfigError when it cannot run.
 
-        With a `transcriber` given, no model is loaded; `judges` stands for Silero then, and `voices` for the models
-        of voices (None: do without).
+        Without an `engine`, the models of the configuration are loaded.
         """
         journal = await Journal.open(config.journal.resolved(), config.journal.durability)
         failure: Exception | None = None
         try:
-            service = await cls._prepare(config, journal, transcriber, judges, voices)
+            engine = engine or await Engine.load(config)
+            service = cls(config, journal, await engine.measured(config))
             async with asyncio.TaskGroup() as tasks:
                 service._tasks = tasks
                 await service._start()
@@ -127,48 +115,6 @@ class Service:
             await journal.close()
         if failure is not None:
             raise failure
-
-    @classmethod
-    async def _prepare(
-        cls,
-        config: Config,
-        journal: Journal,
-        transcriber: Transcriber | None,
-        judges: JudgeMaker | None,
-        voices: Voices | None,
-    ) -> Service:
-        notes: list[str] = []
-        missing = None
-        if transcriber is None:
-            cache = config.model.cache_path
-            transcriber = await asyncio.to_thread(
-                load_transcriber, config.model.name, config.model.device, cache, logger.info
-            )
-            if config.speech.silero:
-                try:
-                    judges = await asyncio.to_thread(load_judge, cache)
-                except ModelError as error:
-                    notes.append(f"Speech detection runs without Silero, so more noise becomes text: {error}")
-                    logger.warning(notes[-1])
-            voices, missing = await Speakers.load(cache or default_cache_dir(logger.warning))
-            notes += [missing] if missing else []
-        engine = config.engine
-        workers, capacity, window_s = engine.workers, engine.capacity, 0.0
-        if not workers or not capacity:
-            tried = (workers,) if workers else choices(cores())
-            measured = await asyncio.to_thread(calibrate, transcriber, tried, engine.max_step_s)
-            workers, window_s = measured.workers, measured.window_s
-            capacity = capacity or measured.capacity
-        scheduler = Scheduler(transcriber, workers, capacity, engine.step_s, engine.max_step_s)
-        scheduler.window_s = window_s
-        logger.info(
-            "model %s on %s, %d workers, %d sessions at once",
-            transcriber.name,
-            transcriber.device,
-            workers,
-            capacity,
-        )
-        return cls(config, journal, transcriber, judges, scheduler, (voices, missing), notes)
 
     async def _start(self) -> None:
         await self._orphans.find(keep={capture.session for capture in self.config.capture})
@@ -249,7 +195,9 @@ class Service:
     def _adopt(
         self, record: SessionRecord, start: Start, point: ResumePoint | None, speakers: int = 0
     ) -> SessionDriver:
-        detector = SpeechDetector(self.judges() if self.judges else None, self.config.speech.vad())
+        detector = SpeechDetector(
+            self.engine.judges() if self.engine.judges else None, self.config.speech.vad()
+        )
         options = SessionOptions(record.language, start.partials, start.words)
         labelling = self.speakers.open(start, point.sample if point else 0, speakers)
         labels = labelling.labels if labelling else None

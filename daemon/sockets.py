@@ -275,8 +275,10 @@ class StreamConnection:
 def _unavailable(start: Start, service: Service) -> list[Error]:
     """What was asked for and is not there, said once, so that nobody waits for it."""
     messages = []
-    if start.diarize and start.channels == "mixed" and service.speakers.missing:
-        messages.append(f"diarize: {service.speakers.missing} The text comes as usual.")
+    if start.diarize and start.channels == "mixed" and not service.speakers.available:
+        messages.append(
+            "diarize: the voice models are not installed (amanuensis doctor says more); the text comes."
+        )
     if start.vocabulary:
         messages.append("vocabulary: this model does without it; the text comes as usual.")
     return [Error(code="not_available", message=message, fatal=False) for message in messages]

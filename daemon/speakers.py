@@ -2,46 +2,32 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Callable, Iterable
-from pathlib import Path
+from functools import partial
 
 from daemon.config import Config
 from daemon.labelling import Labelling
 from daemon.listening import Listening
-from npu.voiceprint import Voices, load_voices, perform
+from npu.voiceprint import Voices, perform
 from streaming.channels import ChannelTurns
-from streaming.errors import ModelError
 from streaming.events import Final, Revise, SpeakerLabel
 from streaming.labels import Labels
 from streaming.protocol import Start
 from streaming.speakers import Diarizer, DiarizerSettings
 
-logger = logging.getLogger("amanuensis.speakers")
-
 
 class Speakers:
     """One daemon's. Belongs to the event loop that made it."""
 
-    def __init__(
-        self, config: Config, voices: Voices | None, missing: str | None, text_waits: Callable[[], bool]
-    ) -> None:
-        """voices: the resident models, or None and why they are missing."""
-        self.missing = missing
-        self.voices = voices
+    def __init__(self, config: Config, voices: Voices | None, text_waits: Callable[[], bool]) -> None:
+        """voices: the resident models, where they are installed; text_waits: whether someone waits for text."""
         self._config = config.speakers
-        self._listening = None if voices is None else Listening(lambda job: perform(voices, job), text_waits)
+        self._listening = None if voices is None else Listening(partial(perform, voices), text_waits)
 
-    @staticmethod
-    async def load(cache: Path) -> tuple[Voices | None, str | None]:
-        """The models, or why there are none."""
-        try:
-            return await asyncio.to_thread(load_voices, cache), None
-        except ModelError as error:
-            missing = f"Speaker labels are unavailable: {error}"
-            logger.warning(missing)
-            return None, missing
+    @property
+    def available(self) -> bool:
+        """Labels can be had, also where speakers have no channels of their own."""
+        return self._listening is not None
 
     def open(self, start: Start, sample: int = 0, known: int = 0) -> Labelling | None:
         """The labels of a session that goes on from a sample and has had `known` speakers; None for none."""

@@ -124,7 +124,9 @@ class Uploads:
             wanted = self._wanted(asked, language)
             blocks = decode_recording(form.file, BLOCK_S)
             service = self._service
-            made = transcripts([(form.name, blocks)], service.transcriber, service.judges, wanted, watch)
+            made = transcripts(
+                [(form.name, blocks)], service.transcriber, service.engine.judges, wanted, watch
+            )
             outcome = next(iter(made))
         except AudioError as error:
             raise BadMessage(f"file: {error}", "file") from error
@@ -162,7 +164,7 @@ class Uploads:
         """Over the networks that live sessions use; loaded when first asked for where there are none."""
         with self._loading:
             if self._diarizer is None:
-                resident, cache = self._service.speakers.voices, self._service.config.model.cache_path
+                resident, cache = self._service.engine.voices, self._service.config.model.cache_path
                 self._diarizer = EmbeddedDiarizer(resident) if resident else load_embedded(cache, logger.info)
             return self._diarizer
 

@@ -95,7 +95,7 @@ class ChannelTurns:
         seen = self._loud[first : max(end // HOP + 1 - self._first, 0)]
         offset = self._first + first
         turns = [
-            Turn((offset + begin) * HOP, (offset + stop) * HOP, channel + 1)
+            Turn((offset + begin) * HOP, (offset + stop) * HOP, channel + 1, settled=True, confidence=None)
             for channel in range(seen.shape[1])
             for begin, stop in _runs(seen[:, channel])
         ]

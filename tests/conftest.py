@@ -23,6 +23,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from daemon.config import Config
+from daemon.engine import Engine
 from daemon.server import listening
 from daemon.service import Service
 from npu.scripted import ScriptedTranscriber
@@ -116,9 +117,11 @@ def daemon(settings: Callable[..., Config]) -> DaemonMaker:
     """`async with daemon(transcriber=..., **sections) as d`: a real one that transcribes by script."""
 
     @asynccontextmanager
-    async def make(transcriber: Any = None, judges: Any = None, **sections: Any) -> AsyncIterator[Daemon]:
-        model = transcriber or ScriptedTranscriber(SCRIPT)
-        async with Service.run(settings(**sections), model, judges) as service, listening(service) as url:
+    async def make(
+        transcriber: Any = None, judges: Any = None, voices: Any = None, **sections: Any
+    ) -> AsyncIterator[Daemon]:
+        engine = Engine(transcriber or ScriptedTranscriber(SCRIPT), judges, voices)
+        async with Service.run(settings(**sections), engine) as service, listening(service) as url:
             yield Daemon(service, url)
 
     return make
@@ -146,11 +149,12 @@ class DaemonProcess:
 _SCRIPTED = """
 import sys
 from daemon.config import Config
+from daemon.engine import Engine
 from daemon.server import serve
 from npu.scripted import ScriptedTranscriber
 from pathlib import Path
 words = [(0.4 * i, 0.4 * i + 0.3, f"word{i}") for i in range(1500)]
-sys.exit(serve(Config.load(Path(sys.argv[1])), ScriptedTranscriber(words)))
+sys.exit(serve(Config.load(Path(sys.argv[1])), Engine(ScriptedTranscriber(words))))
 """
 _REAL = """
 import sys

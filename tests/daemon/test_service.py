@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from daemon.config import Config
+from daemon.engine import Engine
 from daemon.notify import notify, watchdog_period
 from daemon.server import running
 from daemon.service import Service
@@ -27,7 +28,7 @@ def test_a_port_that_is_taken(settings: Any) -> None:
     port = taken.getsockname()[1]
 
     async def main() -> None:
-        async with running(settings(server={"port": port}), ScriptedTranscriber([])):
+        async with running(settings(server={"port": port}), Engine(ScriptedTranscriber([]))):
             pass
 
     with pytest.raises(ConfigError, match=f"{port}.*--port"):
@@ -41,7 +42,7 @@ def test_a_state_directory_that_cannot_be_written(settings: Any, tmp_path: Path)
 
     async def main() -> None:
         async with Service.run(
-            settings(journal={"path": str(tmp_path / "file" / "j.db")}), ScriptedTranscriber([])
+            settings(journal={"path": str(tmp_path / "file" / "j.db")}), Engine(ScriptedTranscriber([]))
         ):
             pass
 
@@ -64,7 +65,7 @@ def test_an_error_within_the_block(settings: Any) -> None:
     """Comes out as it is, after an orderly end."""
 
     async def main() -> None:
-        async with running(settings(), ScriptedTranscriber([])):
+        async with running(settings(), Engine(ScriptedTranscriber([]))):
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -79,7 +80,7 @@ def test_cancellation(settings: Any) -> None:
         up = asyncio.Event()
 
         async def run() -> None:
-            async with running(settings(), ScriptedTranscriber([])):
+            async with running(settings(), Engine(ScriptedTranscriber([]))):
                 up.set()
                 await asyncio.Event().wait()
 
@@ -193,8 +194,8 @@ def test_two_daemons_in_one_process(settings: Any, tmp_path: Path) -> None:
     async def main() -> None:
         other: Config = settings(journal={"path": str(tmp_path / "other.db")})
         async with (
-            running(settings(), ScriptedTranscriber([])) as a,
-            running(other, ScriptedTranscriber([])) as b,
+            running(settings(), Engine(ScriptedTranscriber([]))) as a,
+            running(other, Engine(ScriptedTranscriber([]))) as b,
         ):
             assert a != b
 

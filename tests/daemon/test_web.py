@@ -180,7 +180,7 @@ def test_the_status(visit) -> None:
         assert status["engine"]["workers"] == 2 and status["engine"]["step_s"] > 0
         assert [s["session"] for s in status["sessions"]] == [opened.record.id]
         assert "Something to know." in status["notes"]
-        assert {a["license"] for a in status["attributions"]} == {"MIT"}
+        assert {a["license"] for a in status["attributions"]} == {"MIT", "CC BY 4.0"}
 
     visit(test)
 

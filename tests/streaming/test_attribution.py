@@ -20,7 +20,7 @@ def words(*spans):
 
 
 def turn(start, end, speaker):
-    return Turn(round(start * RATE), round(end * RATE), speaker)
+    return Turn(round(start * RATE), round(end * RATE), speaker, settled=True, confidence=None)
 
 
 def said(parts):

@@ -198,7 +198,12 @@ def test_revisions() -> None:
         Stopped(seq=6, audio_end=2.0, ledger=Ledger()),
     ]
     (line,) = apply([*events, *more])
-    assert (line.text, line.words, line.speaker, line.rev) == ("won", None, who, 2)
+    assert (line.text, line.words, line.speaker, line.rev) == (
+        "won",
+        None,
+        who.model_copy(update={"settled": True}),  # the session is over
+        2,
+    )
 
 
 def test_finals_that_come_out_of_order() -> None:
@@ -208,3 +213,43 @@ def test_finals_that_come_out_of_order() -> None:
         for n, start in ((1, 5.0), (2, 1.0))
     ]
     assert [line.utterance for line in apply(events)] == [2, 1]
+
+
+def test_a_line_that_two_people_said() -> None:
+    """Is shortened, and what the other said stands in its place by time."""
+    one, other = SpeakerLabel(id="S1"), SpeakerLabel(id="S2")
+    split = Utterance(utterance=7, start=1.5, end=2.0, text="Yes.", language="en", speaker=other)
+    events = [
+        Final(seq=1, utterance=1, start=0.0, end=2.0, text="Ready? Yes.", language="en", speaker=one),
+        Final(seq=2, utterance=2, start=3.0, end=4.0, text="Good.", language="en", speaker=one),
+        Revise(
+            seq=3,
+            utterance=1,
+            rev=1,
+            reason="voices_told_apart",
+            text="Ready?",
+            end=1.0,
+            speaker=one,
+            split=(split,),
+        ),
+    ]
+    lines = apply(events)
+    assert [(line.utterance, line.text, line.end) for line in lines] == [
+        (1, "Ready?", 1.0),
+        (7, "Yes.", 2.0),
+        (2, "Good.", 4.0),
+    ]
+    assert [line.speaker.id for line in lines if line.speaker] == ["S1", "S2", "S1"]
+
+
+def test_a_speaker_who_gets_a_name() -> None:
+    """Has it on every line so far, and on no one else's."""
+    events = [
+        Final(
+            seq=n, utterance=n, start=n, end=n + 1, text=str(n), language="en", speaker=SpeakerLabel(id=who)
+        )
+        for n, who in ((1, "S1"), (2, "S2"), (3, "S1"))
+    ]
+    named = Revise(seq=4, reason="named", speaker=SpeakerLabel(id="S1", name="Nell", settled=True))
+    assert [line.speaker and line.speaker.name for line in apply([*events, named])] == ["Nell", None, "Nell"]
+    assert to_txt(None, apply([*events, named]), live=True) == "Nell: 1\nS2: 2\nNell: 3\n"
