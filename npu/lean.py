@@ -12,7 +12,17 @@ from pathlib import Path
 
 from npu import moonshine, segmentation_graph, silero_graph, voiceprint_graph
 from npu.backends.onnx import convert_to_onnx
-from npu.embedded import DECODER, ENCODER, SEGMENTATION, SILERO, VOICEPRINT, Blob, extracted, shipped, write_atomically
+from npu.embedded import (
+    DECODER,
+    ENCODER,
+    SEGMENTATION,
+    SILERO,
+    VOICEPRINT,
+    Blob,
+    extracted,
+    shipped,
+    write_atomically,
+)
 from npu.graph import SourceGraph
 from npu.moonshine import TINY
 from npu.moonshine_decoder import decoder_graph

@@ -41,9 +41,13 @@ def segmentation_graph(source: SourceGraph) -> bytes:
     for i in range(3):
         if i:
             kernel = source.weight(_input_of(source, f"inner.sincnet.conv1d.{i}.bias", 1))
-            x = build.node("Conv", x, build.tensor(kernel), build.tensor(constants[f"inner.sincnet.conv1d.{i}.bias"]))
+            x = build.node(
+                "Conv", x, build.tensor(kernel), build.tensor(constants[f"inner.sincnet.conv1d.{i}.bias"])
+            )
         x = build.node("MaxPool", x, kernel_shape=[_POOL], strides=[_POOL])
-        x = build.node("LeakyRelu", _norm(build, source, x, f"norm1d.{i}"), alpha=_SLOPE)  # [b, width, frames]
+        x = build.node(
+            "LeakyRelu", _norm(build, source, x, f"norm1d.{i}"), alpha=_SLOPE
+        )  # [b, width, frames]
     x = build.node("Transpose", x, perm=[2, 0, 1])
     for node in (node for node in source.nodes if node.op == "LSTM"):
         x = _lstm(build, x, *(source.weight(name) for name in node.inputs[1:4]))
@@ -61,7 +65,9 @@ def segmentation_graph(source: SourceGraph) -> bytes:
 
 def _norm(build: GraphBuilder, source: SourceGraph, x: str, name: str) -> str:
     """Each channel of the window to mean 0 and deviation 1, then scaled and shifted."""
-    scale, shift = (build.constant(source.constants[f"inner.sincnet.{name}.{part}"]) for part in ("weight", "bias"))
+    scale, shift = (
+        build.constant(source.constants[f"inner.sincnet.{name}.{part}"]) for part in ("weight", "bias")
+    )
     return build.node("InstanceNormalization", x, scale, shift, epsilon=_EPSILON)
 
 
@@ -84,7 +90,9 @@ def _linear(build: GraphBuilder, source: SourceGraph, x: str, name: str) -> str:
     bias = f"inner.{name}.bias"
     (product,) = (node.inputs[1 - node.inputs.index(bias)] for node in source.nodes if bias in node.inputs)
     matrix = source.weight(_maker(source, product)[1])
-    return build.node("Add", build.node("MatMul", x, build.tensor(matrix)), build.tensor(source.constants[bias]))
+    return build.node(
+        "Add", build.node("MatMul", x, build.tensor(matrix)), build.tensor(source.constants[bias])
+    )
 
 
 def _input_of(source: SourceGraph, constant: str, index: int) -> str:
@@ -101,7 +109,10 @@ def _maker(source: SourceGraph, value: str) -> tuple[str, ...]:
 
 def _filters(source: SourceGraph) -> Array:
     """[80, 1, 251]: band-pass filters with learned edges, an even and an odd one for each of 40 bands."""
-    part = {name: source.weight(f"inner.sincnet.conv1d.0.filterbank.{name}") for name in ("low_hz_", "band_hz_", "n_", "window_")}
+    part = {
+        name: source.weight(f"inner.sincnet.conv1d.0.filterbank.{name}")
+        for name in ("low_hz_", "band_hz_", "n_", "window_")
+    }
     low = _LOWEST_HZ + np.abs(part["low_hz_"])  # [40, 1]
     high = np.clip(low + _LOWEST_HZ + np.abs(part["band_hz_"]), _LOWEST_HZ, _HIGHEST_HZ)
     half_n = part["n_"] / 2  # [1, 125]; n_ is 2 pi t, so that low * n_ is a phase
