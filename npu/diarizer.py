@@ -10,7 +10,7 @@ import numpy as np
 
 from npu.embedded import default_cache_dir
 from npu.fbank import log_mel
-from npu.voiceprint import MODEL, Voices, load_voices, perform
+from npu.voiceprint import Voices, load_voices, perform
 from streaming.audio import Samples
 from streaming.errors import ModelError
 from streaming.speakers import Diarizer
@@ -18,7 +18,8 @@ from streaming.turns import Turn
 from streaming.voices import Voiceprint, recognise
 from streaming.window import SAMPLE_RATE
 
-LISTENED_S = 30.0  # of a speaker, for a voiceprint
+LISTENED_S = 30.0  # of a speaker, for a voiceprint; more would not make it better
+LEAST_S = 1.0  # shorter, and anybody might be recognised
 
 
 class RecordingDiarizer(Protocol):
@@ -58,14 +59,14 @@ class EmbeddedDiarizer:
     def voiceprint(self, audio: Samples) -> Voiceprint:
         """audio [n] at 16 kHz of one speaker, a second at least -> its voiceprint."""
         spectrogram = log_mel(audio)
-        maps = self._voices.features(spectrogram - spectrogram.mean(axis=0))
+        maps = self._voices.features(spectrogram, spectrogram.mean(axis=0))
         voiceprint: Voiceprint = self._voices.embed(maps, np.ones((1, len(maps)), np.float32))[0]
         return voiceprint
 
 
 def load_embedded(cache_dir: Path | None, progress: Callable[[str], None]) -> EmbeddedDiarizer:
     """The resident networks; ModelError says what to install."""
-    progress(f"Loading {MODEL}")
+    progress("Loading the networks that tell voices apart")
     return EmbeddedDiarizer(load_voices(cache_dir or default_cache_dir(progress)))
 
 
@@ -76,9 +77,11 @@ def recogniser(
     prints = [(name, diarizer.voiceprint(audio)) for name, audio in known]
 
     def named(turns: Sequence[Turn], audio: Samples) -> dict[int, tuple[str, float]]:
+        heard = {speaker: _heard(speaker, turns, audio) for speaker in {turn.speaker for turn in turns}}
         voices = {
-            speaker: diarizer.voiceprint(_heard(speaker, turns, audio))
-            for speaker in {turn.speaker for turn in turns}
+            speaker: diarizer.voiceprint(samples)
+            for speaker, samples in heard.items()
+            if len(samples) >= LEAST_S * SAMPLE_RATE
         }
         return recognise(voices, prints)
 
