@@ -75,8 +75,8 @@ class Bar(Watcher):
         elapsed = time.monotonic() - (self._begun or time.monotonic())
         self._progress.update(self._task, completed=seconds, speed=seconds / elapsed if elapsed > 0.5 else 0)
 
-    def telling_apart(self, name: str, seconds: float) -> None:
-        self._label(f"{Path(name).name}: who speaks")
+    def telling_apart(self, name: str, share: float) -> None:
+        self._label(f"{Path(name).name}: who speaks, {share:.0%}")
 
     def _label(self, what: str) -> None:
         count = f"{self._number}/{self._count} " if self._count > 1 else ""

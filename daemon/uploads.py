@@ -198,7 +198,7 @@ class _Watch(Progress):
     def decoded(self, seconds: float) -> None:
         self._give_way()
 
-    def telling_apart(self, name: str, seconds: float) -> None:
+    def telling_apart(self, name: str, share: float) -> None:
         self._give_way()
 
     def _give_way(self) -> None:

@@ -8,12 +8,12 @@ from typing import Protocol
 
 import numpy as np
 
+from npu.diarization import diarize
 from npu.embedded import default_cache_dir
 from npu.fbank import log_mel
-from npu.voiceprint import Voices, load_voices, perform
+from npu.voiceprint import Voices, load_voices
 from streaming.audio import Samples
 from streaming.errors import ModelError
-from streaming.speakers import Diarizer
 from streaming.turns import Turn
 from streaming.voices import Voiceprint, recognise
 from streaming.window import SAMPLE_RATE
@@ -22,13 +22,28 @@ LISTENED_S = 30.0  # of a speaker, for a voiceprint; more would not make it bett
 LEAST_S = 1.0  # shorter, and anybody might be recognised
 
 
+def _unwatched(_share: float) -> None:
+    """Nobody wants to know."""
+
+
 class RecordingDiarizer(Protocol):
     """Tells the speakers of a whole recording apart. Resident, shared by all recordings."""
 
     name: str  # what its results are called after
 
-    def turns(self, audio: Samples, min_speakers: int | None, max_speakers: int | None) -> list[Turn]:
-        """audio [n] at 16 kHz -> turns in order of time, speakers numbered; blocks until done."""
+    def turns(
+        self,
+        audio: Samples,
+        min_speakers: int | None,
+        max_speakers: int | None,
+        speech: Sequence[tuple[int, int]] | None = None,
+        watch: Callable[[float], None] = _unwatched,
+    ) -> list[Turn]:
+        """audio [n] at 16 kHz -> turns in order of time, speakers numbered; blocks until done.
+
+        speech: stretches of samples; elsewhere nobody speaks. watch: called now and then with the share that is done,
+        0..1; what it raises ends the work.
+        """
 
 
 class EmbeddedDiarizer:
@@ -39,22 +54,17 @@ class EmbeddedDiarizer:
     def __init__(self, voices: Voices) -> None:
         self._voices = voices
 
-    def turns(self, audio: Samples, min_speakers: int | None, max_speakers: int | None) -> list[Turn]:
-        """audio [n] at 16 kHz -> turns in order of time."""
-        live = Diarizer()  # until the offline one is merged
-        for at in range(0, len(audio), SAMPLE_RATE):
-            block = audio[at : at + SAMPLE_RATE]
-            live.receive_audio(block)
-            live.receive_verdicts([True] * (len(block) // 480))
-            self._listen(live)
-        live.finish()
-        self._listen(live)
-        return list(live.turns(0, len(audio)))
-
-    def _listen(self, live: Diarizer) -> None:
-        while live.demand() is not None:
-            job = live.next_job()
-            live.receive_heard(job, perform(self._voices, job))
+    def turns(
+        self,
+        audio: Samples,
+        min_speakers: int | None,
+        max_speakers: int | None,
+        speech: Sequence[tuple[int, int]] | None = None,
+        watch: Callable[[float], None] = _unwatched,
+    ) -> list[Turn]:
+        """audio [n] at 16 kHz -> turns in order of time; silent stretches cost nothing."""
+        watched = _WatchedVoices(self._voices, watch, max(1, len(audio) // SAMPLE_RATE))
+        return diarize(watched, audio, min_speakers, max_speakers, speech)
 
     def voiceprint(self, audio: Samples) -> Voiceprint:
         """audio [n] at 16 kHz of one speaker, a second at least -> its voiceprint."""
@@ -62,6 +72,21 @@ class EmbeddedDiarizer:
         maps = self._voices.features(spectrogram, spectrogram.mean(axis=0))
         voiceprint: Voiceprint = self._voices.embed(maps, np.ones((1, len(maps)), np.float32))[0]
         return voiceprint
+
+
+class _WatchedVoices:
+    """The networks, with a look at the watch before each window; there are about as many as seconds."""
+
+    def __init__(self, voices: Voices, watch: Callable[[float], None], windows: int) -> None:
+        self.features, self.embed = voices.features, voices.embed
+        self._voices, self._watch, self._windows = voices, watch, windows
+        self._done = 0
+
+    def segment(self, audio: Samples) -> Samples:
+        """As theirs."""
+        self._watch(min(1.0, self._done / self._windows))
+        self._done += 1
+        return self._voices.segment(audio)
 
 
 def load_embedded(cache_dir: Path | None, progress: Callable[[str], None]) -> EmbeddedDiarizer:

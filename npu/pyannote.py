@@ -10,7 +10,7 @@ import io
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
@@ -49,8 +49,18 @@ class PyannoteDiarizer:
             )
         return cls(_from_hub(pipeline_class, model), model)
 
-    def turns(self, audio: Samples, min_speakers: int | None, max_speakers: int | None) -> list[Turn]:
-        """audio [n] at 16 kHz -> turns in order of time, without overlaps where the pipeline offers that."""
+    def turns(
+        self,
+        audio: Samples,
+        min_speakers: int | None,
+        max_speakers: int | None,
+        speech: Sequence[tuple[int, int]] | None = None,
+        watch: Callable[[float], None] | None = None,
+    ) -> list[Turn]:
+        """audio [n] at 16 kHz -> turns in order of time, without overlaps where the pipeline offers that.
+
+        It finds speech by itself, and cannot be watched.
+        """
         import torch
 
         bounds = {"min_speakers": min_speakers, "max_speakers": max_speakers}

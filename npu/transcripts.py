@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from streaming.transcript import apply
 from streaming.turns import Turn
 from streaming.vad import FrameJudge, VadSettings
 from streaming.window import SAMPLE_RATE
+
+AROUND_S = 0.5  # of an utterance, which the diarizer hears too
 
 
 @dataclass(frozen=True)
@@ -138,8 +141,8 @@ class Progress:
     def decoded(self, seconds: float) -> None:
         """So much audio of all recordings is transcribed by now; called before and between batches."""
 
-    def telling_apart(self, name: str, seconds: float) -> None:
-        """The speakers of a recording are being told apart now; it is so long."""
+    def telling_apart(self, name: str, share: float) -> None:
+        """Its speakers are being told apart now; so much is done, 0..1. Called now and then."""
 
 
 def transcripts(
@@ -216,9 +219,8 @@ class _Run:
             return Unreadable(name, failure, stopped.audio_end)
         utterances = apply(events)
         if self._wanted.speakers is not None and utterances:
-            self._progress.telling_apart(name, stopped.audio_end)
             try:
-                utterances = _labelled(utterances, audio, self._wanted.speakers)
+                utterances = self._labelled(name, utterances, audio, self._wanted.speakers)
             except ModelError as error:
                 return Unreadable(name, error, stopped.audio_end)
         numbered = [line.model_copy(update={"utterance": at}) for at, line in enumerate(utterances, 1)]
@@ -226,10 +228,19 @@ class _Run:
             name, tuple(numbered), stopped.audio_end, stopped.ledger.speech_s, self._wanted.language
         )
 
+    def _labelled(
+        self, name: str, utterances: list[Utterance], blocks: list[Samples], wanted: SpeakersWanted
+    ) -> list[Utterance]:
+        audio = np.concatenate(blocks)
+        blocks.clear()  # now it is held once
+        watch = partial(self._progress.telling_apart, name)
+        speech = [_samples(utterance, len(audio)) for utterance in utterances]
+        turns = wanted.diarizer.turns(audio, wanted.least, wanted.most, speech, watch)
+        names = wanted.recognise(turns, audio) if wanted.recognise else {}
+        return by_speaker(utterances, turns, names)
 
-def _labelled(utterances: list[Utterance], blocks: list[Samples], wanted: SpeakersWanted) -> list[Utterance]:
-    audio = np.concatenate(blocks)
-    blocks.clear()  # now it is held once
-    turns = wanted.diarizer.turns(audio, wanted.least, wanted.most)
-    names = wanted.recognise(turns, audio) if wanted.recognise else {}
-    return by_speaker(utterances, turns, names)
+
+def _samples(utterance: Utterance, last: int) -> tuple[int, int]:
+    """Where somebody speaks: a little before and after as well."""
+    start, end = utterance.start - AROUND_S, utterance.end + AROUND_S
+    return max(0, round(start * SAMPLE_RATE)), min(last, round(end * SAMPLE_RATE))

@@ -50,6 +50,34 @@ def test_two_people(diarizer: EmbeddedDiarizer, dialogue: Array) -> None:
     assert _speaker(turns, HE) != _speaker(turns, SHE)
 
 
+@pytest.mark.parametrize(("least", "most"), [(None, 1), (3, 3)])
+def test_a_known_number(
+    diarizer: EmbeddedDiarizer, dialogue: Array, least: int | None, most: int | None
+) -> None:
+    """Is kept."""
+    assert len({turn.speaker for turn in diarizer.turns(dialogue, least, most)}) == most
+
+
+def test_a_watch(diarizer: EmbeddedDiarizer, dialogue: Array) -> None:
+    """Sees how much is done, and can end it."""
+    shares: list[float] = []
+    diarizer.turns(dialogue, None, None, watch=shares.append)
+    assert shares == sorted(shares) and len(shares) > 10 and 0.5 < shares[-1] <= 1.0
+    listened = len(shares)
+
+    def stop(share: float) -> None:
+        shares.append(share)
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        diarizer.turns(dialogue, None, None, watch=stop)
+    assert len(shares) == listened + 1
+    quiet = np.concatenate([dialogue[: 5 * RATE], np.zeros(60 * RATE, np.float32)])
+    shares.clear()
+    diarizer.turns(quiet, None, None, [(0, 5 * RATE)], shares.append)
+    assert len(shares) < 10  # silence costs nothing
+
+
 def test_names(diarizer: EmbeddedDiarizer, dialogue: Array) -> None:
     """Those on file are recognised, nobody else is."""
     turns = diarizer.turns(dialogue, None, None)

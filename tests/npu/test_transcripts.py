@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +34,11 @@ class Halves:
     def __init__(self) -> None:
         self.asked: list[tuple[int, int | None, int | None]] = []
 
-    def turns(self, audio: Array, min_speakers: int | None, max_speakers: int | None) -> list[Turn]:
+    def turns(
+        self, audio: Array, min_speakers: Any, max_speakers: Any, speech: Any = None, watch: Any = None
+    ) -> list[Turn]:
+        assert all(0 <= start < end <= len(audio) for start, end in speech)
+        watch(0.5)
         self.asked.append((len(audio), min_speakers, max_speakers))
         half = len(audio) // 2
         return [Turn(0, half, 7, True, None), Turn(half, len(audio), 3, True, None)]
@@ -54,7 +59,7 @@ class Watch(Progress):
         assert seconds <= self.read_s + 1e-6
         self.seconds.append(seconds)
 
-    def telling_apart(self, name: str, seconds: float) -> None:
+    def telling_apart(self, name: str, share: float) -> None:
         self.told.append(name)
 
 
@@ -145,7 +150,7 @@ def test_a_diarizer_that_fails(speech: Array) -> None:
     """Concerns the recording."""
 
     class Failing(Halves):
-        def turns(self, audio: Array, min_speakers: int | None, max_speakers: int | None) -> list[Turn]:
+        def turns(self, *_: Any) -> list[Turn]:
             raise ModelError("It failed.")
 
     (made,) = _transcripts([("talk", _blocks(speech))], Wanted(speakers=SpeakersWanted(Failing()))).values()
