@@ -104,6 +104,20 @@ export function speakerName({ id, name }) {
   return name ?? (/^S\d+$/.test(id) ? `Speaker ${id.slice(1)}` : id);
 }
 
+/** What stands for a speaker where there is no room: the number, or the initials of a name. */
+export function speakerSign({ id, name }) {
+  if (!name) return id.replace(/^S(?=\d)/, "").slice(0, 3);
+  const words = name.match(/[\p{L}\p{N}]+/gu) ?? [name];
+  const letters = words.length > 1 ? [words[0], words.at(-1)].map((word) => [...word][0]) : [...words[0]].slice(0, 2);
+  return letters[0].toLocaleUpperCase() + (words.length > 1 ? letters[1].toLocaleUpperCase() : letters[1] ?? "");
+}
+
+/** Why a name was not kept. @param {{code?: string, message?: string}} error */
+export function notNamed(error) {
+  if (!error.code) return "The daemon does not answer, so the name is not saved yet. Try again when it is back.";
+  return `The name was not saved. ${refusal(error)}`;
+}
+
 /** @param {number} seconds @returns {string} 0:07, 12:34, 1:02:03 */
 export function clock(seconds) {
   const whole = Math.floor(seconds);
