@@ -107,9 +107,12 @@ export function speakerName({ id, name }) {
 /** What stands for a speaker where there is no room: the number, or the initials of a name. */
 export function speakerSign({ id, name }) {
   if (!name) return id.replace(/^S(?=\d)/, "").slice(0, 3);
-  const words = name.match(/[\p{L}\p{N}]+/gu) ?? [name];
-  const letters = words.length > 1 ? [words[0], words.at(-1)].map((word) => [...word][0]) : [...words[0]].slice(0, 2);
-  return letters[0].toLocaleUpperCase() + (words.length > 1 ? letters[1].toLocaleUpperCase() : letters[1] ?? "");
+  const words = name.trim().split(/\s+/);
+  const letters = (word) => word.match(/[\p{L}\p{N}]/gu) ?? [...word];
+  const upper = (letter = "") => letter.toLocaleUpperCase();
+  if (words.length > 1) return upper(letters(words[0])[0]) + upper(letters(words.at(-1))[0]);
+  const [first, second = ""] = letters(words[0]);
+  return upper(first) + second;
 }
 
 /** Why a name was not kept. @param {{code?: string, message?: string}} error */

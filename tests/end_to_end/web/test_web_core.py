@@ -199,6 +199,7 @@ def test_who_has_spoken(run) -> None:
         ({"id": "S2", "name": "Ada"}, "Ada", "Ad"),
         ({"id": "S2", "name": "ada maria lovelace"}, "ada maria lovelace", "AL"),
         ({"id": "S2", "name": "Łukasz"}, "Łukasz", "Łu"),
+        ({"id": "S2", "name": "Ngũgĩ wa Thiong'o"}, "Ngũgĩ wa Thiong'o", "NT"),
         ({"id": "S2", "name": "☺"}, "☺", "☺"),
         ({"id": "left"}, "left", "lef"),
     ],

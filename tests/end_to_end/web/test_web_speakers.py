@@ -88,11 +88,14 @@ def stage(scripted_daemon: Any, open_page: Any) -> Callable[..., Stage]:
     return raise_curtain
 
 
+@pytest.mark.parametrize("type_key", ["-", "+"])
 @pytest.mark.parametrize("size", [(1280, 800), (360, 640)])
-def test_a_label_that_comes_late(stage, size) -> None:
+def test_a_label_that_comes_late(stage, size, type_key: str) -> None:
     """Nothing moves when it comes, changes or settles, and its line is not read out again."""
     s = stage()
     s.page.set_viewport_size({"width": size[0], "height": size[1]})
+    for _ in range(5):
+        s.page.keyboard.press(type_key)
     s.final(1, "The first thing that is said, and it is rather long, so that it takes more than a line.")
     s.final(2, "The second.")
     row = s.page.locator("#log .line").first.element_handle()
