@@ -131,8 +131,7 @@ export class Captions {
     const label = row.querySelector(".speaker");
     const before = label.hidden ? "" : label.textContent;
     if (row.querySelector(".settled").textContent !== line.text) hush(row); // read out once is enough
-    hush(label);
-    fill(row, line, this.#heads(index));
+    this.#change(label, () => fill(row, line, this.#heads(index)));
     if (!label.hidden && label.textContent !== before) arrive(label);
     this.#refreshHead(index + 1);
   }
@@ -145,8 +144,15 @@ export class Captions {
     const label = this.log.children[index - this.first].querySelector(".speaker");
     const hidden = !lines[index].speaker || !this.#heads(index);
     if (label.hidden === hidden) return;
+    this.#change(label, () => (label.hidden = hidden));
+  }
+
+  /** Changes a label that is there already: silently, and without losing the focus to nowhere. */
+  #change(label, how) {
+    const focused = label === document.activeElement;
     hush(label);
-    label.hidden = hidden;
+    how();
+    if (focused && label.hidden) this.scroller.focus({ preventScroll: true });
   }
 
   #page(direction) {

@@ -33,7 +33,6 @@ export function utteranceRow({ start }, tag) {
     speaker.dataset.press = "";
     speaker.tabIndex = -1; // the captions make one of them the tab stop
     speaker.ariaHasPopup = "dialog";
-    speaker.title = "Say who this is";
   }
   speaker.append(sign(), element("span", "name"));
   const text = element("p", "text");
@@ -54,6 +53,7 @@ export function fill(row, { text, tentative = "", speaker }, heads) {
   label.hidden = !speaker || !heads;
   if (!speaker) return;
   row.classList.toggle("provisional", !speaker.settled);
+  label.title = speaker.settled ? "Say who this is" : "Probably, and may still change. Say who this is";
   dress(row, speaker);
 }
 

@@ -231,6 +231,19 @@ def test_naming_with_the_keyboard(stage) -> None:
     s.until(lambda: "Ada" in s.page.locator(LABELS).all_inner_texts())
 
 
+def test_a_label_that_has_the_focus(stage) -> None:
+    """Keeps it when it changes; when its line joins another's run, the captions have it."""
+    s = stage()
+    s.final(1, "line 1", _label("S1"))
+    s.final(2, "line 2", _label("S2"))
+    focused = "document.activeElement.textContent"
+    s.page.locator("#log .speaker").nth(1).focus()
+    s.say("revise", utterance=2, rev=1, reason="voices_told_apart", speaker=_label("S3"))
+    assert s.page.evaluate(focused) == "3Speaker 3"
+    s.say("revise", utterance=2, rev=2, reason="voices_joined", speaker=_label("S1"))
+    assert s.page.evaluate("document.activeElement.id") == "captions"
+
+
 def test_a_name_that_is_refused(stage) -> None:
     """A sentence in the dialog says why, what was typed stays, and the next try may succeed."""
     s = stage()
