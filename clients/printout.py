@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from streaming.events import Event, Final, Gap, Partial, Revise, Snapshot, SpeakerLabel, Stopped, Utterance
 
-HOLD_S = 3.0  # of audio, that a line waits for its first label
+HOLD_S = 3.0  # of audio, that a line waits for its first label ...
+HOLD_ITEMS = 3  # ... and so many others may wait behind it: a recording goes by faster than its labels come
 QUOTED_WORDS = 4  # of a part that was another speaker's
 
 
@@ -107,7 +108,8 @@ class Printout:
 
     def _waits(self, item: Utterance | Gap) -> bool:
         unknown = isinstance(item, Utterance) and item.speaker is None
-        return unknown and self._labels and self._heard < item.end + HOLD_S
+        early = self._heard < item.end + HOLD_S or len(self._held) <= HOLD_ITEMS
+        return self._labels and unknown and early
 
     def _print(self, utterance: Utterance) -> None:
         self._printed[utterance.utterance] = _Printed(utterance, utterance.speaker)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clients.printout import HOLD_S, Item, Line, Note, Printout
+from clients.printout import HOLD_ITEMS, HOLD_S, Item, Line, Note, Printout
 from streaming.events import (
     Event,
     Final,
@@ -90,16 +90,19 @@ def test_a_label_that_comes_after_its_line() -> None:
 
 
 def test_a_label_that_does_not_come() -> None:
-    """The line waits for seconds of audio, not for ever, and at the end for nothing."""
+    """The line waits for seconds of audio and for other lines, not for ever, and at the end for nothing."""
     printout = Printout()
     printout.receive(_partial(1.0))
-    printout.receive(_final(1))
-    assert not printout.receive(_partial(2.0 + HOLD_S - 0.1))
-    assert _told(printout.receive(_partial(2.0 + HOLD_S))) == ["- line 1"]
-    printout.receive(_final(20))
-    assert _told(printout.receive(STOPPED)) == ["- line 20"]
-    printout.receive(_final(30))
-    assert _told(printout.finish()) == ["- line 30"], "who leaves before the end has the last words too"
+    for number in range(1, HOLD_ITEMS + 1):
+        assert not printout.receive(_final(number))
+    assert not printout.receive(_partial(100.0)), "few wait"
+    assert _told(printout.receive(_final(101))) == ["- line 1"]
+    assert _told(printout.receive(STOPPED)) == ["- line 2", "- line 3", "- line 101"]
+    for number in range(200, 201 + HOLD_ITEMS):
+        assert not printout.receive(_final(number, text=f"line {number}").model_copy(update={"end": 210.0}))
+    assert not printout.receive(_partial(210.0 + HOLD_S - 0.1)), "it is early"
+    assert _told(printout.receive(_partial(210.0 + HOLD_S))) == ["- line 200"]
+    assert len(printout.finish()) == HOLD_ITEMS, "who leaves before the end has the last words too"
 
 
 def test_a_line_that_waits_is_revised() -> None:
