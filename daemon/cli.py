@@ -38,6 +38,10 @@ Token = Annotated[
 Session = Annotated[
     str | None, typer.Option(help="Name for the session: letters, digits, “_”, “.”, “-”. Default: the time.")
 ]
+Speakers = Annotated[
+    bool | None,
+    typer.Option("--speakers/--no-speakers", help="Say who speaks. Default: as the daemon is configured."),
+]
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="Configuration. Default: ~/.config/amanuensis/config.toml")
 ]
@@ -101,11 +105,12 @@ def listen(
     url: Url = DEFAULT_URL,
     session: Session = None,
     token: Token = None,
+    speakers: Speakers = None,
 ) -> None:
     """Captions of a microphone in this terminal. Starts a daemon of its own when none is running."""
     from daemon import captioning
 
-    _run(captioning.listen(device, url, session, token))
+    _run(captioning.listen(device, url, session, token, speakers))
 
 
 @app.command(
@@ -127,11 +132,12 @@ def stream(
         typer.Option("--output", "-o", help="Write the transcript there: .txt .srt .vtt .md or .json"),
     ] = None,
     token: Token = None,
+    speakers: Speakers = None,
 ) -> None:
     """Send recordings to a daemon and show the captions."""
     from daemon import captioning
 
-    _run(captioning.stream_files(files, url, speed, session, output, token))
+    _run(captioning.stream_files(files, url, speed, session, output, token, speakers))
 
 
 @app.command(epilog=_examples(("amanuensis watch monday", "what is being said in the session “monday”")))
