@@ -39,6 +39,10 @@ Token = Annotated[
 Session = Annotated[
     str | None, typer.Option(help="Name for the session: letters, digits, “_”, “.”, “-”. Default: the time.")
 ]
+Speakers = Annotated[
+    bool | None,
+    typer.Option("--speakers/--no-speakers", help="Say who speaks. Default: as the daemon is configured."),
+]
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="Configuration. Default: ~/.config/amanuensis/config.toml")
 ]
@@ -102,11 +106,12 @@ def listen(
     url: Url = DEFAULT_URL,
     session: Session = None,
     token: Token = None,
+    speakers: Speakers = None,
 ) -> None:
     """Captions of a microphone in this terminal. Starts a daemon of its own when none is running."""
     from daemon import captioning
 
-    _run(captioning.listen(device, url, session, token))
+    _run(captioning.listen(device, url, session, token, speakers))
 
 
 @app.command(
@@ -128,11 +133,12 @@ def stream(
         typer.Option("--output", "-o", help="Write the transcript there: .txt .srt .vtt .md or .json"),
     ] = None,
     token: Token = None,
+    speakers: Speakers = None,
 ) -> None:
     """Send recordings to a daemon and show the captions."""
     from daemon import captioning
 
-    _run(captioning.stream_files(files, url, speed, session, output, token))
+    _run(captioning.stream_files(files, url, speed, session, output, token, speakers))
 
 
 class Diarizer(StrEnum):

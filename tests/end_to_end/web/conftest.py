@@ -196,6 +196,7 @@ def _note(errors: list[str], message: Any) -> None:
         message.type == "error"
         and "ERR_" not in text
         and "WebSocket" not in text
+        and "status of 400" not in text
         and "status of 401" not in text
     ):
         errors.append(text)
