@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -18,18 +19,23 @@ from npu.transcripts import Progress as Watcher
 from npu.transcripts import Transcript, Unreadable
 from streaming.errors import AmanuensisError
 
+DECODING = 0.1  # of the work where speakers are told apart, roughly
+SETTLED_S = 0.5  # before that a speed means nothing
 MENTIONED = 3  # recordings left out that are named one by one
 
 
 class Bar(Watcher):
     """A line on the terminal: which recording, how far, how fast. Nothing where there is no terminal."""
 
-    def __init__(self, console: Console, recordings: Sequence[Recording]) -> None:
+    def __init__(self, console: Console, recordings: Sequence[Recording], diarize: bool = False) -> None:
+        """diarize: most of the work is telling speakers apart."""
         self._count = len(recordings)
-        self._number = 0
+        self._done = 0
         self._begun: float | None = None
-        self._seconds: dict[Recording, float] = {}  # of audio, as headers tell, then as read
-        self._whole = True  # the length of every recording is known
+        self._decoding = DECODING if diarize else 1.0
+        self._read_s: defaultdict[str, float] = defaultdict(float)  # of audio, by recording
+        self._told_s: dict[str, float] = {}  # of it, by whom it was said
+        self._decoded_s = 0.0
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -63,23 +69,36 @@ class Bar(Watcher):
 
     def opened(self, recording: Recording) -> None:
         """It is read from now on."""
-        self._number += 1
         self._begun = self._begun or time.monotonic()
         self._label(recording.file_name)
 
     def finished(self, recording: Recording) -> None:
         """It has its outcome."""
-        self._label(recording.file_name)
+        self._done += 1
+        self._told_s[recording.name] = self._read_s[recording.name]
+        self._show()
+
+    def read(self, name: str, seconds: float) -> None:
+        self._read_s[name] += seconds
 
     def decoded(self, seconds: float) -> None:
-        elapsed = time.monotonic() - (self._begun or time.monotonic())
-        self._progress.update(self._task, completed=seconds, speed=seconds / elapsed if elapsed > 0.5 else 0)
+        self._decoded_s = seconds
+        self._show()
 
     def telling_apart(self, name: str, share: float) -> None:
-        self._label(f"{Path(name).name}: who speaks, {share:.0%}")
+        self._told_s[name] = share * self._read_s[name]
+        self._label(f"{Path(name).name}: who speaks")
+        self._show()
+
+    def _show(self) -> None:
+        done = self._decoding * self._decoded_s + (1 - self._decoding) * sum(self._told_s.values())
+        elapsed = time.monotonic() - (self._begun or time.monotonic())
+        self._progress.update(
+            self._task, completed=done, speed=done / elapsed if elapsed > SETTLED_S else 0.0
+        )
 
     def _label(self, what: str) -> None:
-        count = f"{self._number}/{self._count} " if self._count > 1 else ""
+        count = f"{min(self._done + 1, self._count)}/{self._count} " if self._count > 1 else ""
         self._progress.update(self._task, description=f"{count}{what}")
 
 

@@ -50,7 +50,7 @@ def run(request: Request, config: Config) -> int:
     report = Report(remarks)
     todo = recordings if printed or request.overwrite else _without_transcript(recordings, outputs, report)
     if todo:
-        with Bar(remarks, todo) as bar:
+        with Bar(remarks, todo, request.diarize) as bar:
             timed = request.words or any(kind in TIMED for kind in kinds)
             for recording, outcome in _outcomes(todo, request, config, timed, bar):
                 bar.finished(recording)

@@ -113,7 +113,7 @@ def create_router(service: Service, uploads: Uploads) -> APIRouter:
                 known=await run_in_threadpool(wanted.known),
             )
             transcript = await uploads.transcribe(request, form, asked)
-        return _response(transcript, wanted)
+        return answer(transcript, wanted)
 
     return router
 
@@ -135,7 +135,8 @@ def _reference(url: str) -> Samples:
     return audio
 
 
-def _response(transcript: Transcript, wanted: TranscriptionRequest) -> Response:
+def answer(transcript: Transcript, wanted: TranscriptionRequest) -> Response:
+    """The transcript in the format that was asked for."""
     match wanted.response_format:
         case "text":
             return PlainTextResponse(f"{transcript.text}\n")

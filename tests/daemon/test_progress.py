@@ -70,6 +70,18 @@ def test_the_bar(assets: Path) -> None:
             bar.opened(recording)
             bar.read(recording.name, 10.0)
             bar.decoded(10.0)
-            bar.telling_apart(recording.name, 10.0)
+            bar.finished(recording)
         shown = out.getvalue()
         assert ("1/2 beckett.wav" in shown and "0:10 / 0:20" in shown) if terminal else shown == ""
+
+
+def test_the_bar_while_speakers_are_told_apart(assets: Path) -> None:
+    """Is not full before that is done: it is most of the work."""
+    recording = Recording("beckett.wav", assets / "beckett.wav")
+    console, out = _console(terminal=True)
+    with Bar(console, [recording], diarize=True) as bar:
+        bar.opened(recording)
+        bar.read(recording.name, 10.0)
+        bar.decoded(10.0)
+        bar.telling_apart(recording.name, 0.5)
+    assert "beckett.wav: who speaks" in out.getvalue() and "0:06 / 0:10" in out.getvalue()
