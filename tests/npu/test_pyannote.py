@@ -16,7 +16,7 @@ import pytest
 from npu.pyannote import DEFAULT_MODEL, PyannoteDiarizer
 from streaming.errors import ModelError
 
-INSTALLED = find_spec("torch") is not None and find_spec("pyannote") is not None
+INSTALLED = all(find_spec(name) for name in ("torch", "pyannote")) and find_spec("pyannote.audio") is not None
 SPEECH = np.zeros(16_000 * 4, np.float32)
 
 
