@@ -48,7 +48,9 @@ def error_rates(
         who: " ".join(" ".join(normalise(word.text)) for word in sorted(words, key=lambda word: word.start))
         for who, words in spoken.items()
     }
-    result = meeteval.wer.cpwer({who: " ".join(words) for who, words in reference.items()}, texts)
+    result = meeteval.wer.cp_word_error_rate(
+        {who: " ".join(words) for who, words in reference.items()}, texts
+    )
     return {"cpwer": result.error_rate, "errors": result.errors, "words": result.length}
 
 

@@ -87,11 +87,12 @@ class ModelTranscriber:
         return [Hypothesis(each, decode_s=share) for each in words]
 
     def _rules(self, window: Window) -> Rules:
-        """A partial is as long as what was said; a final has the benefit of the doubt: the detector may be late."""
+        """A partial is no longer than what was said; a final has the benefit of the doubt: the detector may be late."""
         shape, samples = self._architecture, len(window.audio)
-        if window.purpose is Purpose.PARTIAL:
-            samples -= max(0, window.quiet - round(LATE_S * SAMPLE_RATE))
         most = shape.token_limit(samples, SAMPLE_RATE)
+        if window.purpose is Purpose.PARTIAL:
+            silent = max(0, window.quiet - round(LATE_S * SAMPLE_RATE))
+            most = shape.token_limit(samples - silent, SAMPLE_RATE) - 1
         return Rules(begin=shape.begin, end=shape.end, most=most, word_starts=self._tokenizer.word_starts)
 
     def _untimed(self, tokens: Sequence[int]) -> tuple[Word, ...]:
