@@ -26,8 +26,8 @@ Deadline = tuple[int, float]  # Purpose.value, monotonic time at which it was du
 
 BUSY, IDLE = 0.7, 0.5  # utilisation above which steps stretch, below which they shrink
 LATE_S = 0.3  # a window waiting for longer than this stretches them too
-STRETCH, SHRINK = 1.3, 0.85  # factor of the step, a tick
-SMOOTHING = 0.4  # weight of the last tick in the utilisation
+STRETCH, SHRINK = 1.7, 0.7  # factor of the step, a tick
+SMOOTHING = 0.6  # weight of the last tick in the utilisation
 RETRY_AFTER_S = 5.0
 
 

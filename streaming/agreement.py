@@ -32,6 +32,7 @@ class LocalAgreement:
         known = len(self.committed)
         if _tokens(words[:known]) != _tokens(self.committed):
             raise StateError("A hypothesis did not keep the committed words: the decoder ignored `forced`.")
+        self.committed = words[:known]  # the same tokens, with the times of this hypothesis where it has some
         fresh = words[known:]
         sure = fresh[: max(0, len(fresh) - self._HOLD_BACK)]
         agreed = 0 if self._agreed is None else _common(self._agreed, sure)

@@ -341,7 +341,9 @@ def test_the_embedded_model(daemon_process, producer, pcm) -> None:
             for final in p.of("final"):
                 words = final["words"]
                 assert " ".join(word["text"] for word in words) == final["text"]
-                assert all(a["start"] <= b["start"] for a, b in itertools.pairwise(words))
+                assert all(a["end"] <= b["start"] for a, b in itertools.pairwise(words))
+                assert final["start"] - 0.5 <= words[0]["start"] and words[-1]["end"] <= final["end"] + 0.3
+                assert all(word["confidence"] > 0 for word in words)
 
     process = daemon_process(scripted=False)
     asyncio.run(main(process.url))

@@ -65,3 +65,15 @@ def test_agreement_takes_a_stretch_of_audio():
     agreement.receive_hypothesis(words("it was a test of"), 80)
     agreement.receive_hypothesis(words("it was the test of"), 120)
     assert texts(agreement.committed) == "it was"
+
+
+def test_times_of_committed_words():
+    """Are those of the newest hypothesis: a final is timed, the partials before it are not."""
+    agreement = LocalAgreement()
+    untimed = tuple(Word(text, (i,)) for i, text in enumerate("a b c d".split()))
+    agreement.receive_hypothesis(untimed, 1)
+    agreement.receive_hypothesis(untimed, 2)
+    assert len(agreement.committed) == 3
+    timed = tuple(Word(word.text, word.tokens, i, i + 1, 0.9) for i, word in enumerate(untimed))
+    agreement.receive_hypothesis(timed, 3)
+    assert agreement.committed + agreement.tentative == timed
