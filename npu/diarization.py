@@ -34,6 +34,8 @@ def diarize(
     fewest = 1 if min_speakers is None else min_speakers
     if fewest < 1 or (max_speakers is not None and max_speakers < fewest):
         raise ValueError(f"between {min_speakers} and {max_speakers} speakers is impossible")
+    if len(audio) < SAMPLE_RATE:
+        return []  # too short for anybody to be told apart
     views = list(_views(voices, audio, [(0, len(audio))] if speech is None else speech))
     return attribute(views, frame_of(len(audio)), fewest, max_speakers, settings)
 
