@@ -158,7 +158,7 @@ class Diarizer:
         start = max(self._origin, self._tape.start, end - _samples(self._settings.window_s))
         start += -start % FRAME
         fresh = self._fresh(start, end)
-        maps = tuple(each for each in self._maps if each.first * MOMENT >= start)
+        maps = tuple(part for each in self._maps if (part := each.since(start)) is not None)
         self._outstanding = Job(start, self._tape.cut(start, end), fresh, maps)
         return self._outstanding
 
