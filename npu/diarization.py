@@ -34,6 +34,8 @@ def diarize(
     fewest = 1 if min_speakers is None else min_speakers
     if fewest < 1 or (max_speakers is not None and max_speakers < fewest):
         raise ValueError(f"between {min_speakers} and {max_speakers} speakers is impossible")
+    if len(audio) < SAMPLE_RATE:
+        return []  # too short for anybody to be told apart
     views = list(_views(voices, audio, [(0, len(audio))] if speech is None else speech))
     return attribute(views, frame_of(len(audio)), fewest, max_speakers, settings)
 
@@ -46,7 +48,7 @@ def _views(voices: Voices, audio: NDArray[np.float32], speech: Iterable[tuple[in
         end = min(start + WINDOW, len(audio))
         if end - start < SAMPLE_RATE or not any(since < end and until > start for since, until in runs):
             continue
-        made = [each for each in made if each.first * MOMENT >= start]
+        made = [part for each in made if (part := each.since(start)) is not None]
         known = made[-1].first + len(made[-1]) if made else -(-start // MOMENT)
         last = (end - REACH - (0 if end == len(audio) else CONTEXT)) // MOMENT
         job = Job(start, audio[start:end], range(known, max(known, last)), tuple(made))

@@ -39,6 +39,11 @@ class Maps:
     def __len__(self) -> int:
         return len(self.values)
 
+    def since(self, sample: int) -> Maps | None:
+        """The moments that begin at a sample or after it; None where there are none."""
+        gone = max(0, -(-sample // MOMENT) - self.first)
+        return Maps(self.first + gone, self.values[gone:], self.spectrum) if gone < len(self) else None
+
 
 @dataclass(frozen=True, eq=False)
 class Job:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,15 +24,13 @@ class Voice:
 class RosterSettings:
     """When two voices are one. Similarities are cosines of voiceprints."""
 
-    same: float = 0.40  # a voice this similar to a speaker is theirs
-    same_short: float = 0.28  # where there is less speech than `sure_s` behind the voice
+    same: float = 0.38  # a voice this similar to a speaker is theirs
+    same_short: float = 0.25  # where there is less speech than `sure_s` behind the voice
     sure_s: float = 2.0  # seconds of speech alone from which a voiceprint is sure
-    continued: float = (
-        0.25  # what counts for it in addition, where the last window held the voice to be theirs
-    )
+    continued: float = 0.20  # added to the similarity of a voice that was theirs a window ago
     new_s: float = 1.5  # seconds of speech alone without which nobody is new
     alike: float = 0.40  # mean similarity from which clusters are one speaker
-    surely_alike: float = 0.60  # from here one speaker, though a window held them to be two
+    surely_alike: float = 0.50  # from here one speaker, though a window held them to be two
     remembered_s: float = 0.8  # seconds of speech alone from which a voice is remembered
     most_prints: int = 100  # remembered; beyond, the oldest of a speaker become one
     most_speakers: int = 12
@@ -50,11 +49,11 @@ class _Print:
 class Roster:
     """Numbers speakers in order of appearance, and keeps the numbers while it learns better."""
 
-    def __init__(self, settings: RosterSettings) -> None:
+    def __init__(self, settings: RosterSettings, voices: Mapping[int, Voice] | None = None) -> None:
         self._settings = settings
         self._prints: list[_Print] = []
-        self._numbers = 0  # given out so far
-        self.voices: dict[int, Voice] = {}
+        self.voices: dict[int, Voice] = dict(voices or {})
+        self._numbers = max(self.voices, default=0)  # given out so far
 
     def recognise(self, view: View, before: View | None) -> None:
         """Says whose the voices of a view are, NOBODY where nobody known fits."""

@@ -52,7 +52,7 @@ class DiarizerSettings:
     remember_every_s: float = 4.0  # between the looks whose voices are remembered
     shortest_s: float = 0.1  # of a turn
     gap_s: float = 0.25  # a pause up to this long does not end a turn
-    changed_s: float = 0.15  # of the shortest change that is worth telling
+    changed_s: float = 0.25  # of the shortest change that is worth telling
     roster: RosterSettings = field(default_factory=RosterSettings)
 
 
@@ -78,6 +78,7 @@ class Diarizer:
         self._finishing = False
         self._settled = frame_of(start)  # frames before it are settled
         self._turns: list[Turn] = []  # settled ones
+        self._longest = 0  # samples of one of them
         self._open: list[Turn] = []  # those that may change
         self._shown = Tally(self._settled, {}, {})  # what was last known of the frames that may change
         self._shown_until = self._settled  # frame
@@ -157,13 +158,13 @@ class Diarizer:
         start = max(self._origin, self._tape.start, end - _samples(self._settings.window_s))
         start += -start % FRAME
         fresh = self._fresh(start, end)
-        maps = tuple(each for each in self._maps if each.first * MOMENT >= start)
+        maps = tuple(part for each in self._maps if (part := each.since(start)) is not None)
         self._outstanding = Job(start, self._tape.cut(start, end), fresh, maps)
         return self._outstanding
 
     def turns(self, start: int, end: int) -> tuple[Turn, ...]:
         """The turns that overlap samples start..end, in order, as known now."""
-        at = bisect_right(self._turns, start - _samples(60.0), key=lambda turn: turn.start)
+        at = bisect_right(self._turns, start - self._longest, key=lambda turn: turn.start)
         found = [turn for turn in (*self._turns[at:], *self._open) if turn.start < end and turn.end > start]
         return tuple(sorted(found, key=lambda turn: (turn.start, turn.end, turn.speaker)))
 
@@ -280,8 +281,11 @@ class Diarizer:
             return
         self._shown_until = max(self._shown_until, until)
         shown = self._shown.cut(self._settled, self._shown_until)
+        cuts = (self.settled_until, frame_sample(until))  # what they cut may be part of a longer turn
         for turn in turns_of(shown.cut(self._settled, until), True, 0.0, self._settings.gap_s):
-            self._append(turn)
+            long_enough = turn.end - turn.start >= _samples(self._settings.shortest_s)
+            if long_enough or turn.start == cuts[0] or turn.end == cuts[1]:
+                self._append(turn)
         self._shown = shown.cut(until, self._shown_until)
         self._settled = until
         while self._views and self._views[0].end <= until:
@@ -292,9 +296,11 @@ class Diarizer:
         for index in range(len(self._turns) - 1, max(-1, len(self._turns) - 8), -1):
             joined = join(self._turns[index], turn, self._settings.gap_s)
             if joined is not None:
-                self._turns[index] = joined
-                return
-        self._turns.append(turn)
+                self._turns[index] = turn = joined
+                break
+        else:
+            self._turns.append(turn)
+        self._longest = max(self._longest, turn.end - turn.start)
 
     def _settle_if_finished(self) -> None:
         if self.finished:
