@@ -116,7 +116,7 @@ def run_offline(meeting: Meeting, voices: Voices, detector: SpeechDetector) -> t
         (int(start) - AROUND, int(end) + AROUND) for start, end in zip(edges[::2], edges[1::2], strict=True)
     ]
     began = time.process_time()
-    turns = diarize(voices, meeting.samples, speech=speech)
+    turns = diarize(voices, meeting.samples, speech=speech, verdicts=verdicts.tolist())
     return stretches(turns), time.process_time() - began
 
 

@@ -11,6 +11,7 @@ from npu.voiceprint import Voices, perform
 from streaming.listening import CONTEXT, FRAME, MOMENT, REACH, Job, Maps, first_frame, frame_of, speaking
 from streaming.recording import RecordingSettings, attribute
 from streaming.turns import Turn
+from streaming.verdicts import Verdicts
 from streaming.views import View
 from streaming.window import SAMPLE_RATE
 
@@ -25,11 +26,13 @@ def diarize(
     max_speakers: int | None = None,
     speech: Sequence[tuple[int, int]] | None = None,
     settings: RecordingSettings | None = None,
+    verdicts: Sequence[bool] | None = None,
 ) -> list[Turn]:
     """audio [n] at 16 kHz -> the turns of its speakers, who are numbered in order of appearance.
 
-    `speech` holds stretches of samples outside which nobody speaks; there the models are spared. Raises ValueError
-    when the bounds on the number of speakers exclude each other.
+    `speech` holds stretches of samples outside which nobody speaks; there the models are spared. With the `verdicts`
+    of the speech detector on all frames, pauses within turns are left out. Raises ValueError when the bounds on the
+    number of speakers exclude each other.
     """
     fewest = 1 if min_speakers is None else min_speakers
     if fewest < 1 or (max_speakers is not None and max_speakers < fewest):
@@ -37,7 +40,12 @@ def diarize(
     if len(audio) < SAMPLE_RATE:
         return []  # too short for anybody to be told apart
     views = list(_views(voices, audio, [(0, len(audio))] if speech is None else speech))
-    return attribute(views, frame_of(len(audio)), fewest, max_speakers, settings)
+    turns = attribute(views, frame_of(len(audio)), fewest, max_speakers, settings)
+    if verdicts is None:
+        return turns
+    known = Verdicts()
+    known.receive(verdicts)
+    return [part for turn in turns for part in known.without_pauses(turn)]
 
 
 def _views(voices: Voices, audio: NDArray[np.float32], speech: Iterable[tuple[int, int]]) -> Iterator[View]:

@@ -33,6 +33,7 @@ from streaming.listening import (
 )
 from streaming.roster import Roster, RosterSettings, Voice
 from streaming.turns import Turn, frames, join, stretches, turns_of
+from streaming.verdicts import Verdicts
 from streaming.views import Tally, View, tally
 from streaming.window import SAMPLE_RATE
 
@@ -66,6 +67,7 @@ class Diarizer:
     def __init__(self, settings: DiarizerSettings | None = None, start: int = 0) -> None:
         self._settings = s = settings or DiarizerSettings()
         self._attention = Attention(start, _samples(s.step_s), _samples(s.first_s), _samples(s.tail_s))
+        self._verdicts = Verdicts(start)
         self._tape = Tape(start)
         self._origin = (
             start  # no window reaches further back: the session or an audio after a hole begins here
@@ -95,6 +97,7 @@ class Diarizer:
     def receive_verdicts(self, verdicts: Sequence[bool]) -> None:
         """Speech or not for each 30 ms that follow the last ones; they may come a little after their audio."""
         self._expect_audio("receive_verdicts")
+        self._verdicts.receive(verdicts)
         self._attention.receive_verdicts(verdicts)
         self._settle(self._attention.position - _samples(self._settings.settle_after_s))
 
@@ -109,6 +112,7 @@ class Diarizer:
             self._origin = self._tape.end
             self._maps.clear()
             self._attention.forget(self._tape.end)
+        self._verdicts.skip_to(self._tape.end)
         self._attention.skip_to(self._tape.end)
         self._settle(self._attention.position - _samples(self._settings.settle_after_s))
 
@@ -165,7 +169,9 @@ class Diarizer:
     def turns(self, start: int, end: int) -> tuple[Turn, ...]:
         """The turns that overlap samples start..end, in order, as known now."""
         at = bisect_right(self._turns, start - self._longest, key=lambda turn: turn.start)
-        found = [turn for turn in (*self._turns[at:], *self._open) if turn.start < end and turn.end > start]
+        near = [turn for turn in (*self._turns[at:], *self._open) if turn.start < end and turn.end > start]
+        parts = [part for turn in near for part in self._verdicts.without_pauses(turn)]
+        found = [part for part in parts if part.start < end and part.end > start]
         return tuple(sorted(found, key=lambda turn: (turn.start, turn.end, turn.speaker)))
 
     def take_changes(self) -> list[tuple[int, int]]:
