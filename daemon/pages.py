@@ -41,6 +41,8 @@ PATHS = {
     "/v1/sessions/{session}": "one session: GET, PATCH, DELETE",
     "/v1/sessions/{session}/events": "its events: WebSocket or Server-Sent Events",
     "/v1/sessions/{session}/transcript.{json,srt,vtt,txt,md}": "its text so far",
+    "/v1/voices": "people who are labelled by name: GET, POST",
+    "/v1/voices/{name}": "one of them: DELETE",
     "/v1/tickets": "POST: admits a browser's WebSocket once",
 }
 

@@ -11,7 +11,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from daemon import metrics, pages, refusals, sessions_api, viewers, webfiles
+from daemon import metrics, pages, refusals, sessions_api, viewers, voices_api, webfiles
 from daemon.auth import bearer
 from daemon.guard import Guard
 from daemon.sockets import stream_endpoint
@@ -72,6 +72,7 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(viewers.create_router(service))  # admits by itself: a ticket is good once
     app.include_router(_inside(service), dependencies=[Depends(admitted)])
     app.include_router(sessions_api.create_router(service), dependencies=[Depends(admitted)])
+    app.include_router(voices_api.create_router(service), dependencies=[Depends(admitted)])
     app.add_api_websocket_route("/v1/stream", stream_endpoint)
     return app
 
@@ -171,6 +172,6 @@ def status_of(service: Service) -> dict[str, Any]:
             for driver in service.drivers.values()
         ],
         "viewers": service.hub.viewers,
-        "notes": list(service.notes),
+        "notes": [*service.notes, *service.speakers.notes],
         "attributions": list(ATTRIBUTIONS),
     }
