@@ -48,7 +48,17 @@ def test_help_teaches_and_is_quick() -> None:
     result = _command("--help")
     assert time.perf_counter() - begun < 1.5  # 0.15 s on a machine that does nothing else
     assert result.returncode == 0
-    for word in ("serve", "listen", "stream", "watch", "devices", "doctor", "Examples", "amanuensis listen"):
+    for word in (
+        "serve",
+        "listen",
+        "stream",
+        "watch",
+        "voices",
+        "devices",
+        "doctor",
+        "Examples",
+        "amanuensis listen",
+    ):
         assert word in result.stdout
     heavy = "numpy onnxruntime fastapi uvicorn websockets av sounddevice pydantic".split()
     code = f"import sys, daemon.cli; print([m for m in {heavy} if m in sys.modules])"
