@@ -36,12 +36,12 @@ def recognise(
 
 def alike(voice: Voiceprint, known: Sequence[tuple[str, Voiceprint]]) -> dict[str, float]:
     """name -> cosine, of the most alike of its voiceprints."""
+    if not known:
+        return {}
+    prints = np.stack([print_ for _, print_ in known])
+    norms = np.linalg.norm(prints, axis=1) * np.linalg.norm(voice)
+    cosines = np.divide(prints @ voice, norms, out=np.zeros_like(norms), where=norms > 0)
     found: dict[str, float] = {}
-    for name, print_ in known:
-        found[name] = max(found.get(name, -1.0), _cosine(voice, print_))
+    for (name, _), cosine in zip(known, cosines.tolist(), strict=True):
+        found[name] = max(found.get(name, -1.0), cosine)
     return found
-
-
-def _cosine(a: Voiceprint, b: Voiceprint) -> float:
-    norm = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return float(np.dot(a, b)) / norm if norm > 0 else 0.0
