@@ -72,7 +72,7 @@ def test_a_meeting_of_two_people_who_are_known(
     config = ("--config", str(tmp_path / "config.toml"))
     for name, clip in (("Pat", "2609"), ("Dorothy", "3080")):
         voices("enroll", name, str(meetings / "enrol" / f"{clip}.flac"), "--consent", *config)
-    events = asyncio.run(_stream(producer, daemon.url, "meeting", _pcm(meetings / "m2.flac", 65.0)))
+    events = asyncio.run(_stream(producer, daemon.url, "meeting", _pcm(meetings / "m2.flac", 95.0)))
     speakers = _speakers(daemon.url, "meeting")
     assert {speaker["name"] for speaker in speakers.values()} == {"Pat", "Dorothy"}
     assert all(0.5 <= speaker["confidence"] <= 1.0 for speaker in speakers.values())
