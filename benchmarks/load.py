@@ -1,6 +1,6 @@
 """Many live streams at once: the latency of their finals on this machine, the load generator included.
 
-python benchmarks/load.py [--streams 32] [--seconds 60] [--output FILE]
+python benchmarks/load.py [--streams 32] [--seconds 60] [--speakers] [--output FILE]
 """
 
 from __future__ import annotations
@@ -31,14 +31,15 @@ def cut(clips: list[Clip], seconds: float, dice: random.Random) -> Clip:
     )
 
 
-async def run(daemon: Daemon, streams: int, seconds: float) -> dict[str, Any]:
+async def run(daemon: Daemon, streams: int, seconds: float, speakers: bool) -> dict[str, Any]:
     dice = random.Random(1)
     clips = [cut(packaged(), seconds, dice) for _ in range(streams)]
     epoch = time.monotonic() + 1.0
     before = daemon.cpu_s()
     async with asyncio.TaskGroup() as tasks:
         running_streams = [
-            tasks.create_task(stream(daemon.websocket, clip, epoch + dice.random() * 5)) for clip in clips
+            tasks.create_task(stream(daemon.websocket, clip, epoch + dice.random() * 5, diarize=speakers))
+            for clip in clips
         ]
     heard = [task.result() for task in running_streams]
     finals = [latency for one in heard for latency in one.final_latencies()]
@@ -57,6 +58,7 @@ async def run(daemon: Daemon, streams: int, seconds: float) -> dict[str, Any]:
             p: round(1000 * percentile(finals, int(p[1:]))) for p in ("p50", "p90", "p95", "p99")
         },
         "first_partial_ms": {p: round(1000 * percentile(firsts, int(p[1:]))) for p in ("p50", "p90", "p95")},
+        "finals_labelled": sum("speaker" in final for one in heard for _, final in one.of("final")),
         "gaps": len(gaps),
         "stopped": sum(bool(one.of("stopped")) for one in heard),
     }
@@ -68,10 +70,13 @@ def main() -> None:
     )
     parser.add_argument("--streams", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--speakers", action="store_true", help="label them, as far as there is time")
     parser.add_argument("--output", type=Path, help="write the JSON here as well")
     arguments = parser.parse_args()
     with running(config=f"[engine]\ncapacity = {arguments.streams}\n") as daemon:
-        result = json.dumps(asyncio.run(run(daemon, arguments.streams, arguments.seconds)), indent=2)
+        result = json.dumps(
+            asyncio.run(run(daemon, arguments.streams, arguments.seconds, arguments.speakers)), indent=2
+        )
     print(result)
     if arguments.output:
         arguments.output.write_text(result + "\n")

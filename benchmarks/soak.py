@@ -1,6 +1,6 @@
 """Memory of the daemon over an hour of audio, sped up: resident size after a warm-up and at the end.
 
-python benchmarks/soak.py [--hours 1] [--speed 20] [--output FILE]
+python benchmarks/soak.py [--hours 1] [--speed 20] [--speakers] [--output FILE]
 """
 
 from __future__ import annotations
@@ -19,12 +19,18 @@ from streamer import stream
 WARM_UP_S = 300.0  # audio seconds, in a session of their own and again at the head of the measured one
 
 
-async def soak(daemon: Daemon, hours: float, speed: float) -> dict[str, Any]:
+async def soak(daemon: Daemon, hours: float, speed: float, speakers: bool) -> dict[str, Any]:
     samples = np.concatenate([clip.samples for clip in packaged()])
-    await stream(daemon.websocket, Clip("warm-up", tiled(samples, WARM_UP_S), ()), speed=speed)
+    warm_up = Clip("warm-up", tiled(samples, WARM_UP_S), ())
+    await stream(daemon.websocket, warm_up, speed=speed, diarize=speakers)
     sizes = []
     session = asyncio.ensure_future(
-        stream(daemon.websocket, Clip("soak", tiled(samples, hours * 3600), ()), speed=speed)
+        stream(
+            daemon.websocket,
+            Clip("soak", tiled(samples, hours * 3600), ()),
+            speed=speed,
+            diarize=speakers,
+        )
     )
     while not session.done():
         await asyncio.wait([session], timeout=5)
@@ -51,10 +57,13 @@ def main() -> None:
     )
     parser.add_argument("--hours", type=float, default=1.0)
     parser.add_argument("--speed", type=float, default=20.0)
+    parser.add_argument("--speakers", action="store_true", help="label them")
     parser.add_argument("--output", type=Path, help="write the JSON here as well")
     arguments = parser.parse_args()
     with running() as daemon:
-        result = json.dumps(asyncio.run(soak(daemon, arguments.hours, arguments.speed)), indent=2)
+        result = json.dumps(
+            asyncio.run(soak(daemon, arguments.hours, arguments.speed, arguments.speakers)), indent=2
+        )
     print(result)
     if arguments.output:
         arguments.output.write_text(result + "\n")

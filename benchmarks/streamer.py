@@ -71,12 +71,18 @@ def speech_runs(samples: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.stack([starts, ends], axis=1) * FRAME_S
 
 
-async def stream(websocket_url: str, clip: Clip, start_at: float | None = None, speed: float = 1.0) -> Heard:
-    """One session; start_at: time.monotonic() at which its first sample is due."""
+async def stream(
+    websocket_url: str, clip: Clip, start_at: float | None = None, speed: float = 1.0, **options: Any
+) -> Heard:
+    """One session; start_at: time.monotonic() at which its first sample is due; options: more fields of `start`.
+
+    Speakers are not labelled unless the options say so.
+    """
     heard = Heard(clip)
     pcm = (clip.samples * 32767).astype("<i2").tobytes()
     block = int(BLOCK_S * SAMPLE_RATE) * 2
-    start = {"type": "start", "audio": {"encoding": "pcm_s16le", "sample_rate": SAMPLE_RATE, "channels": 1}}
+    audio = {"encoding": "pcm_s16le", "sample_rate": SAMPLE_RATE, "channels": 1}
+    start = {"type": "start", "audio": audio, "diarize": False, **options}
     async with connect(
         f"{websocket_url}/v1/stream", subprotocols=["amanuensis.v1"], compression=None
     ) as socket:

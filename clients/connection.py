@@ -49,6 +49,7 @@ def connect(
     session: str | None = None,
     title: str | None = None,
     language: str | None = None,
+    diarize: bool | None = None,
     words: bool = False,
     partials: bool = True,
     token: str | None = None,
@@ -60,6 +61,7 @@ def connect(
 ) -> Stream:
     """A stream of raw audio to the daemon at `url`, to be entered with `async with`.
 
+    diarize: label speakers; None: as the daemon is configured.
     live: the audio cannot wait (a microphone). When the connection is away for longer than `ring_s` seconds
     the oldest audio becomes a gap; with live=False `send` waits instead (a recording), and nothing is lost.
     notice: told in a sentence when the connection is lost and when it is back.
@@ -71,6 +73,7 @@ def connect(
             session=session,
             title=title,
             language=language,
+            diarize=diarize,
             words=words,
             partials=partials,
             token=token,

@@ -1,4 +1,4 @@
-"""Live captions in a terminal: finals settle as lines, the open utterance moves below them."""
+"""Live captions in a terminal: finals become lines for good, what may still change stands below them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.markup import escape
@@ -17,12 +16,12 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+from clients.printout import Item, Line, Note, Printout, name_of, stamp
 from streaming.events import (
     Event,
     Final,
     Gap,
     Partial,
-    Revise,
     Snapshot,
     SpeakerLabel,
     Status,
@@ -35,7 +34,8 @@ NARROW = 48  # columns; below it text is not set off from its time stamp
 METER_CELLS = 12
 METER_FLOOR_DB = -60.0  # level at which the meter is empty
 METER_FALL_DB = 3.0  # it falls by so much from one block to the next
-SPEAKER_STYLES = ("cyan", "magenta", "green", "yellow", "blue", "red")
+SPEAKER_STYLES = ("cyan", "yellow", "magenta", "green", "bright_blue", "bright_red")
+WIDEST_NAME = 0.25  # of the window
 
 
 class Captions:
@@ -50,7 +50,7 @@ class Captions:
         self._notes = notes or Console(stderr=True, highlight=False)
         self._live: Live | None = None
         self._foot = _Foot(meter)
-        self._finals: dict[int, Final | Utterance] = {}
+        self._printout = Printout()
 
     def __enter__(self) -> Self:
         if self._console.is_terminal and not self._console.is_dumb_terminal:
@@ -69,6 +69,7 @@ class Captions:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._print(self._printout.finish())
         if self._live is not None:
             self._live.stop()
             self._live = None
@@ -79,22 +80,16 @@ class Captions:
             case Partial():
                 self._foot.partial = event
             case Final():
-                self._settle(event)
-            case Revise():
-                self._revise(event)
-            case Gap():
-                if (partial := self._foot.partial) and event.start <= partial.start < event.end:
+                if self._foot.partial and self._foot.partial.utterance == event.utterance:
                     self._foot.partial = None
-                self._aside(f"{stamp(event.start)}  ({_gap(event)})")
             case Status():
                 self._foot.trouble = event.reason or "behind" if event.degraded else None
                 self._foot.lag_s = event.lag_s
             case Snapshot():
-                for utterance in event.utterances:
-                    self._settle(utterance)
                 self._foot.partial = event.partial
-            case Stopped():
+            case Gap() | Stopped():
                 self._foot.partial = None
+        self._print(self._printout.receive(event))
 
     def level(self, samples: NDArray[np.float32]) -> None:
         """Moves the meter: the peak of a block [n] in -1..1."""
@@ -113,32 +108,25 @@ class Captions:
         """How far the audio has come."""
         self._foot.time = stamp(seconds) + (f" / {stamp(total)}" if total else "")
 
-    def _settle(self, utterance: Final | Utterance) -> None:
-        if self._foot.partial and self._foot.partial.utterance <= utterance.utterance:
-            self._foot.partial = None
-        self._finals[utterance.utterance] = utterance
-        if utterance.text:
-            self._print(utterance.start, utterance.speaker, utterance.text)
+    def _print(self, items: list[Item]) -> None:
+        self._foot.held = self._printout.held
+        for item in items:
+            match item:
+                case Line():
+                    self._print_line(
+                        item.utterance, f"✎ {item.utterance.text}" if item.edited else item.utterance.text
+                    )
+                case Note():
+                    self._aside(f"· {item.text}")
+                case Gap():
+                    self._aside(f"{stamp(item.start)}  ({_gap(item)})")
 
-    def _revise(self, event: Revise) -> None:
-        """What has scrolled by cannot be changed: another text is written again, under its old time."""
-        if event.utterance is None:
-            return
-        before = self._finals.get(event.utterance)
-        if before is None:
-            return
-        speaker = event.speaker or before.speaker
-        if event.text is not None and event.text != before.text:
-            self._print(before.start, speaker, f"✎ {event.text}")
-        changes = {"text": event.text or before.text, "speaker": speaker}
-        self._finals[event.utterance] = before.model_copy(update=changes)
-
-    def _print(self, start: float, speaker: SpeakerLabel | None, text: str) -> None:
+    def _print_line(self, utterance: Utterance, text: str) -> None:
         if self._live is None:
-            name = f"{speaker.name or speaker.id}: " if speaker else ""
-            self._console.out(f"{stamp(start)}  {name}{text}", highlight=False)
+            who = f"{_who(utterance.speaker)}: " if utterance.speaker else ""
+            self._console.out(f"{stamp(utterance.start)}  {who}{text}", highlight=False)
         else:
-            self._console.print(_line(self._console.width, start, speaker, Text(text)))
+            self._console.print(self._foot.line(self._console.width, utterance, Text(text)))
 
     def _aside(self, text: str) -> None:
         if self._live is None:
@@ -148,28 +136,60 @@ class Captions:
 
 
 class _Foot:
-    """What stands below the settled lines: the open utterance and a line about the stream."""
+    """What stands below the printed lines: those that wait for a label, the open one, and one about the stream."""
 
     def __init__(self, meter: bool) -> None:
+        self.held: tuple[Utterance, ...] = ()
         self.partial: Partial | None = None
         self.time = ""
         self.trouble: str | None = None
         self.lag_s = 0.0
         self.level_db = METER_FLOOR_DB
         self._meter = meter
+        self._name_cells = 0  # the width of the longest name so far: texts are aligned
+
+    def line(self, width: int, utterance: Utterance | Partial, text: Text) -> Table | Text:
+        """A line of the transcript: the time, who, and the text beside them with a hanging indent."""
+        when = Text(stamp(utterance.start), style="dim")
+        who = Text()
+        if speaker := utterance.speaker:
+            who = Text(name_of(speaker), style=_style(speaker.id) + (" bold" if speaker.settled else ""))
+            who.append(" " if speaker.settled else "?", style="dim")
+        if width < NARROW:
+            who.rstrip()
+            who.append(":" if who else "")
+            return Text(" ").join(part for part in (when, who, text) if part.plain)
+        self._name_cells = max(self._name_cells, min(who.cell_len, int(width * WIDEST_NAME)))
+        grid = Table.grid(padding=(0, 2, 0, 0))
+        grid.add_column(no_wrap=True)
+        if not self._name_cells:
+            grid.add_column()
+            grid.add_row(when, text)
+        else:
+            grid.add_column(no_wrap=True, width=self._name_cells, overflow="ellipsis")
+            grid.add_column()
+            grid.add_row(when, who, text)
+        return grid
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """The utterance's last lines, as many as the window has room for, and the line about the stream."""
+        """The last lines, as many as the window has room for, and the line about the stream."""
+        texts = [(utterance, Text(utterance.text)) for utterance in self.held]
         lines: list[list[Segment]] = []
-        if self.partial is not None:
-            text = Text(self.partial.text)
-            text.append(self.partial.tentative, Style(dim=True, italic=True))
-            line = _line(options.max_width, self.partial.start, self.partial.speaker, text)
-            lines = console.render_lines(line, options, pad=False)[-max(1, options.size.height - 2) :]
+        for utterance, text in [*texts, *self._open()]:
+            line = self.line(options.max_width, utterance, text)
+            lines += console.render_lines(line, options, pad=False)
+        lines = lines[-max(1, options.size.height - 2) :]
         lines += console.render_lines(self._status(console, options.max_width), options, pad=False)
         for line_of_segments in lines:
             yield from line_of_segments
             yield Segment.line()
+
+    def _open(self) -> list[tuple[Utterance | Partial, Text]]:
+        if self.partial is None:
+            return []
+        text = Text(self.partial.text)
+        text.append(self.partial.tentative, Style(dim=True, italic=True))
+        return [(self.partial, text)]
 
     def _status(self, console: Console, width: int) -> Text:
         blocks = not _ascii_only(console)
@@ -190,39 +210,19 @@ def meter(level_db: float, blocks: bool = True) -> str:
     return full * filled + empty * (METER_CELLS - filled)
 
 
-def stamp(seconds: float) -> str:
-    """Seconds as 01:23, or 1:02:03 from an hour on."""
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
-
-
 def _ascii_only(console: Console) -> bool:
     """Whether the console cannot show more than ASCII."""
     return not console.encoding.lower().startswith("utf")
 
 
-def _line(width: int, start: float, speaker: SpeakerLabel | None, text: Text) -> Table | Text:
-    """A line of the transcript: the time, who, and the text beside them with a hanging indent."""
-    when = Text(stamp(start), style="dim")
-    who = Text(f"{speaker.name or speaker.id}:", style=_style(speaker.id)) if speaker else Text()
-    if width < NARROW:
-        return Text(" ").join(part for part in (when, who, text) if cell_len(part.plain))
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(no_wrap=True)
-    if speaker:
-        grid.add_column(no_wrap=True, max_width=width // 4, overflow="ellipsis")
-        grid.add_column()
-        grid.add_row(when, who, text)
-    else:
-        grid.add_column()
-        grid.add_row(when, text)
-    return grid
+def _who(speaker: SpeakerLabel) -> str:
+    """The name in plain text; what may still change has a question mark."""
+    return name_of(speaker) + ("" if speaker.settled else "?")
 
 
 def _style(speaker: str) -> str:
-    number = int("".join(filter(str.isdigit, speaker)) or 0)
-    return SPEAKER_STYLES[number % len(SPEAKER_STYLES)]
+    number = int("".join(filter(str.isdigit, speaker)) or 1)
+    return SPEAKER_STYLES[(number - 1) % len(SPEAKER_STYLES)]
 
 
 def _gap(event: Gap) -> str:

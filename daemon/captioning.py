@@ -69,7 +69,13 @@ async def _feed(stream: Stream, feed: Feed) -> None:
 
 
 async def stream_files(
-    files: list[Path], url: str, speed: float, session: str | None, output: Path | None, token: str | None
+    files: list[Path],
+    url: str,
+    speed: float,
+    session: str | None,
+    output: Path | None,
+    token: str | None,
+    speakers: bool | None = None,
 ) -> None:
     """Captions of recordings, one session each."""
     address = Address.parse(url)
@@ -88,6 +94,7 @@ async def stream_files(
                 FORMAT,
                 session=session,
                 title=recording.path.name[:200],
+                diarize=speakers,
                 token=token,
                 live=False,
                 notice=captions.note,
@@ -142,7 +149,9 @@ async def watch_session(session: str, url: str, token: str | None) -> None:
                 captions.note("This session is over.")
 
 
-async def listen(device: str | None, url: str, session: str | None, token: str | None) -> None:
+async def listen(
+    device: str | None, url: str, session: str | None, token: str | None, speakers: bool | None = None
+) -> None:
     """Captions of a microphone until Ctrl-C; the speech in progress is still written then.
 
     Without a daemon at the URL, one is started in this process for as long as it takes.
@@ -155,7 +164,7 @@ async def listen(device: str | None, url: str, session: str | None, token: str |
         captions.note(f"Listening to “{microphone.name}”. Ctrl-C ends.")
         audio = AudioFormat(encoding="pcm_s16le", sample_rate=microphone.rate)
         stream = await stack.enter_async_context(
-            connect(url, audio, session=session, token=token, notice=captions.note)
+            connect(url, audio, session=session, diarize=speakers, token=token, notice=captions.note)
         )
         hearing = _Hearing(microphone, captions, interrupted)
         await caption(stream, captions, hearing.feed)

@@ -10,7 +10,7 @@ import typer
 
 from clients.address import DEFAULT_URL
 from daemon import voices_cli
-from daemon.options import ConfigFile, Session, Token, Url
+from daemon.options import ConfigFile, Session, Speakers, Token, Url
 from daemon.options import examples as _examples
 
 app = typer.Typer(
@@ -89,11 +89,12 @@ def listen(
     url: Url = DEFAULT_URL,
     session: Session = None,
     token: Token = None,
+    speakers: Speakers = None,
 ) -> None:
     """Captions of a microphone in this terminal. Starts a daemon of its own when none is running."""
     from daemon import captioning
 
-    _run(captioning.listen(device, url, session, token))
+    _run(captioning.listen(device, url, session, token, speakers))
 
 
 @app.command(
@@ -115,11 +116,12 @@ def stream(
         typer.Option("--output", "-o", help="Write the transcript there: .txt .srt .vtt .md or .json"),
     ] = None,
     token: Token = None,
+    speakers: Speakers = None,
 ) -> None:
     """Send recordings to a daemon and show the captions."""
     from daemon import captioning
 
-    _run(captioning.stream_files(files, url, speed, session, output, token))
+    _run(captioning.stream_files(files, url, speed, session, output, token, speakers))
 
 
 @app.command(epilog=_examples(("amanuensis watch monday", "what is being said in the session “monday”")))

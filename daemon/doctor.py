@@ -22,7 +22,18 @@ from clients.microphone import list_microphones
 from daemon.config import Config
 from daemon.port import bind_error, reachable
 from npu.backends.onnx import provider_of
-from npu.embedded import DECODER, ENCODER, SILERO, TOKENIZER, default_cache_dir, extracted, shipped
+from npu.embedded import (
+    DECODER,
+    ENCODER,
+    SEGMENTATION,
+    SILERO,
+    TOKENIZER,
+    VOICEPRINT,
+    Blob,
+    default_cache_dir,
+    extracted,
+    shipped,
+)
 from streaming.errors import AmanuensisError, CaptureError, ConfigError, ModelError, Unreachable
 
 PACKAGES = ("av", "fastapi", "moonshine-voice", "numpy", "onnxruntime", "soxr", "uvicorn", "websockets")
@@ -54,7 +65,15 @@ def examine(url: str, config_path: Path | None = None) -> Iterator[Finding]:
     yield from _cache(cache)
     yield _runtime()
     yield _model()
-    yield _judge(cache)
+    yield _embedded(
+        "Silero VAD", (SILERO,), cache, "Speech detection runs without it, so more noise becomes text."
+    )
+    yield _embedded(
+        "Speaker labels",
+        (SEGMENTATION, VOICEPRINT),
+        cache,
+        "Nobody is told who said what; the text comes as ever.",
+    )
     yield _microphones()
     yield _journal(config.journal.resolved())
     yield _disk(config.journal.resolved())
@@ -157,22 +176,16 @@ def _model() -> Finding:
     return Finding("Moonshine tiny", True, "verified by its hashes")
 
 
-def _judge(cache: Path | None) -> Finding:
+def _embedded(what: str, blobs: tuple[Blob, ...], cache: Path | None, without: str) -> Finding:
+    """Models that the daemon can do without."""
     try:
-        if cache is None:
-            with tempfile.TemporaryDirectory() as folder:
-                extracted(SILERO, Path(folder))
-        else:
-            extracted(SILERO, cache)
+        with tempfile.TemporaryDirectory() as folder:
+            for blob in blobs:
+                extracted(blob, cache or Path(folder))
     except ModelError as error:
-        return Finding(
-            "Silero VAD",
-            False,
-            f"{error}. Speech detection runs without it, so more noise becomes text.",
-            "pip install moonshine-voice==0.0.73",
-            needed=False,
-        )
-    return Finding("Silero VAD", True, "verified by its hash")
+        remedy = "pip install moonshine-voice==0.0.73"
+        return Finding(what, False, f"{error}. {without}", remedy, needed=False)
+    return Finding(what, True, "verified by its hash")
 
 
 def _microphones() -> Finding:

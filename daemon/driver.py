@@ -148,15 +148,17 @@ class SessionDriver:
             decoder = self._decoder or self._open_decoder()
             before = decoder.received
             samples = decoder.decode(data[at : at + size])
-            if self._labelling is not None:
-                self._labelling.receive_levels(decoder)
+            if self._labelling is not None and decoder.metered:
+                self._labelling.receive_levels(decoder.levels())
             self.source_next += decoder.received - before
             self._receive(samples)
             if at:
                 await asyncio.sleep(0)  # a large message must not hold up the other sessions
 
-    async def feed(self, producer: Producer, samples: Samples) -> None:
-        """samples [n] at 16 kHz; waits while the session is full."""
+    async def feed(self, producer: Producer, samples: Samples, levels: Samples | None = None) -> None:
+        """samples [n] at 16 kHz, and levels of the channels they are mixed from; waits while the session is full."""
+        if levels is not None and self._labelling is not None:
+            self._labelling.receive_levels(levels)
         size = round(SLICE_S * SAMPLE_RATE)
         for at in range(0, len(samples), size):
             await self._wait_for_room(producer)

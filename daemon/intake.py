@@ -10,10 +10,11 @@ from typing import Protocol
 
 from daemon.driver import SessionDriver
 from daemon.producer import Producer
-from streaming.audio import RAW_ENCODINGS
+from streaming.audio import RAW_ENCODINGS, ChannelMeter
 from streaming.containers import decode_container
 from streaming.errors import AmanuensisError, AudioError
 from streaming.protocol import AudioFormat
+from streaming.window import SAMPLE_RATE
 
 PIPE_BYTES = 1 << 18  # encoded bytes waiting for the decoder; beyond that the socket is not read
 
@@ -38,7 +39,7 @@ def open_intake(driver: SessionDriver, producer: Producer, audio: AudioFormat) -
     """The way for an encoding."""
     if audio.encoding in RAW_ENCODINGS:
         return RawIntake(driver, producer)
-    return ContainerIntake(driver, producer)
+    return ContainerIntake(driver, producer, audio.channels)
 
 
 class RawIntake:
@@ -68,8 +69,9 @@ class ContainerIntake:
     the thread, the pipe fills, and `feed` waits: the socket is no longer read.
     """
 
-    def __init__(self, driver: SessionDriver, producer: Producer) -> None:
+    def __init__(self, driver: SessionDriver, producer: Producer, channels: int) -> None:
         self._driver, self._producer = driver, producer
+        self._meter = ChannelMeter(channels, SAMPLE_RATE)
         self._loop = asyncio.get_running_loop()
         self._pipe = _Pipe(self._loop)
         self._thread: threading.Thread | None = None
@@ -110,8 +112,9 @@ class ContainerIntake:
         """The thread."""
         failure: AmanuensisError | None = None
         try:
-            for block in decode_container(self._pipe):
-                taken = asyncio.run_coroutine_threadsafe(self._driver.feed(self._producer, block), self._loop)
+            for block in decode_container(self._pipe, meter=self._meter):
+                feed = self._driver.feed(self._producer, block, self._meter.take())
+                taken = asyncio.run_coroutine_threadsafe(feed, self._loop)
                 taken.result()
         except AmanuensisError as error:
             failure = error

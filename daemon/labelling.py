@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from daemon.listening import Listening
-from streaming.audio import PcmDecoder
+from streaming.audio import Samples
 from streaming.channels import ChannelTurns
 from streaming.errors import StateError
 from streaming.events import Error, Event, SpeakerLabel
@@ -55,10 +55,10 @@ class Labelling:
         if self._listening is not None:
             self._listening.wake(self)
 
-    def receive_levels(self, decoder: PcmDecoder) -> None:
-        """How loud the channels were, where they are the speakers."""
-        if self.channels is not None and decoder.metered:
-            self.channels.receive_levels(decoder.levels())
+    def receive_levels(self, levels: Samples) -> None:
+        """How loud the channels were, [hops, channels], where they are the speakers."""
+        if self.channels is not None:
+            self.channels.receive_levels(levels)
 
     def rename(self, speaker: str, name: str | None) -> SpeakerLabel:
         """A person says who it is; StateError where there is no such speaker."""

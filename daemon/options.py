@@ -15,6 +15,10 @@ Token = Annotated[
 Session = Annotated[
     str | None, typer.Option(help="Name for the session: letters, digits, “_”, “.”, “-”. Default: the time.")
 ]
+Speakers = Annotated[
+    bool | None,
+    typer.Option("--speakers/--no-speakers", help="Say who speaks. Default: as the daemon is configured."),
+]
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="Configuration. Default: ~/.config/amanuensis/config.toml")
 ]

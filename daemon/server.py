@@ -22,7 +22,7 @@ logger = logging.getLogger("amanuensis.server")
 
 UNREAD_MS = 30_000  # what a peer has not taken for so long it will not take any more: it is dropped
 
-TICK_S = 0.5  # between looks at whether to go on
+TICK_S = 1.0  # between looks at whether to go on
 
 
 class _Server(uvicorn.Server):
@@ -50,7 +50,7 @@ class _Server(uvicorn.Server):
         self.cut_off(None)
 
     async def main_loop(self) -> None:
-        """As uvicorn's, with a fifth of its wake-ups: an idle daemon should cost next to nothing."""
+        """As uvicorn's, with a tenth of its wake-ups: an idle daemon should cost next to nothing."""
         while not await self.on_tick(0):  # noqa: ASYNC110 the flag that stops it is uvicorn's, and no event
             await asyncio.sleep(TICK_S)
 

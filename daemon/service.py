@@ -41,7 +41,7 @@ from streaming.vad import SpeechDetector
 
 logger = logging.getLogger("amanuensis.service")
 
-TICK_S = 0.5
+TICK_S = 1.0
 
 
 @dataclass(frozen=True)

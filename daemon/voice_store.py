@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from daemon.config import Config
-from npu.voiceprint import MODEL
+from npu.enrolment import MODEL
 from streaming.errors import BadMessage, UnknownVoice, VoiceExists, VoicesBroken
 from streaming.listening import VOICEPRINT
 from streaming.recognition import KnownVoice

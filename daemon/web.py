@@ -158,7 +158,14 @@ def status_of(service: Service) -> dict[str, Any]:
     return {
         "version": service.version,
         "uptime_s": round(time.monotonic() - service.started, 1),
-        "models": [{"name": transcriber.name, "device": transcriber.device}],
+        "models": [
+            {"name": transcriber.name, "device": transcriber.device},
+            *(
+                [{"name": "pyannote community-1", "device": transcriber.device}]
+                if service.speakers.available
+                else []
+            ),
+        ],
         "engine": dataclasses.asdict(load),
         "capacity": {"sessions": load.capacity, "free": max(load.capacity - load.sessions, 0)},
         "sessions": [

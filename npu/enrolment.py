@@ -16,6 +16,7 @@ from streaming.vad import SpeechDetector
 from streaming.voices import Voiceprint, alike
 from streaming.window import SAMPLE_RATE
 
+MODEL = "pyannote community-1"  # whose voiceprints these are: those of another cannot be compared with them
 LEAST_S = 6.0  # of one voice alone
 ONE_VOICE = 0.4  # cosine below which the voices of two recordings are two people's
 _STRAY_S, _STRAY = 1.5, 0.1  # what else is heard, up to this long or this share, is a cough or a mistake

@@ -48,11 +48,12 @@ def _mel(hertz: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _filters() -> Array:
     """[_FFT / 2, BINS]: triangles, equally wide on the mel scale."""
-    edges = np.linspace(*_mel(np.array([_LOWEST_HZ, SAMPLE_RATE / 2])), BINS + 2)
+    lowest, highest = _mel(np.array([_LOWEST_HZ, SAMPLE_RATE / 2])).tolist()
+    edges = np.linspace(lowest, highest, BINS + 2)
     left, middle, right = edges[:-2], edges[1:-1], edges[2:]
     at = _mel(np.arange(_FFT // 2) * SAMPLE_RATE / _FFT)[:, None]
     rising, falling = (at - left) / (middle - left), (right - at) / (right - middle)
-    return np.maximum(0.0, np.minimum(rising, falling)).astype(np.float32)
+    return np.asarray(np.maximum(0.0, np.minimum(rising, falling)), np.float32)
 
 
 _FILTERS = _filters()

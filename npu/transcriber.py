@@ -13,9 +13,10 @@ from npu.decoding import Decoding, Rules, decode, decode_together
 from npu.model import Backend
 from npu.timing import word_spans
 from npu.tokens import Tokenizer
-from streaming.window import SAMPLE_RATE, Hypothesis, Window, Word
+from streaming.window import SAMPLE_RATE, Hypothesis, Purpose, Window, Word
 
 SHORTEST_S = 0.1  # audio below this holds no word
+LATE_S = 0.1  # how late the detector hears most speech begin
 BATCH = 16  # windows decoded in lockstep; more gain little, and wait longer for the longest
 
 
@@ -52,7 +53,7 @@ class ModelTranscriber:
             return Hypothesis(self._untimed(window.forced))
         encoded = self._backend.encode(window.audio)
         cache = encoded.start()
-        rules = self._rules(len(window.audio))
+        rules = self._rules(window)
         decoding = decode(self._backend, cache, rules, window.forced, window.draft, scored=window.timed)
         words = self._untimed(decoding.tokens)
         if window.timed:
@@ -78,16 +79,20 @@ class ModelTranscriber:
         begun = time.perf_counter()
         timed = any(window.timed for window in windows)
         batch = self._backend.together([self._backend.encode(window.audio) for window in windows], timed)
-        decodings = decode_together(batch, [self._rules(len(window.audio)) for window in windows], timed)
+        decodings = decode_together(batch, [self._rules(window) for window in windows], timed)
         words = [self._untimed(decoding.tokens) for decoding in decodings]
         if timed:
             words = [_timed(*each) for each in zip(words, decodings, windows, strict=True)]
         share = (time.perf_counter() - begun) / len(windows)
         return [Hypothesis(each, decode_s=share) for each in words]
 
-    def _rules(self, samples: int) -> Rules:
-        shape = self._architecture
+    def _rules(self, window: Window) -> Rules:
+        """A partial is no longer than what was said; a final has the benefit of the doubt: the detector may be late."""
+        shape, samples = self._architecture, len(window.audio)
         most = shape.token_limit(samples, SAMPLE_RATE)
+        if window.purpose is Purpose.PARTIAL:
+            silent = max(0, window.quiet - round(LATE_S * SAMPLE_RATE))
+            most = shape.token_limit(samples - silent, SAMPLE_RATE) - 1
         return Rules(begin=shape.begin, end=shape.end, most=most, word_starts=self._tokenizer.word_starts)
 
     def _untimed(self, tokens: Sequence[int]) -> tuple[Word, ...]:

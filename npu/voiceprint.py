@@ -25,7 +25,7 @@ from streaming.listening import (
 
 Array = NDArray[np.float32]
 
-MODEL = "pyannote community-1"
+_QUIETEST = 0.0  # log energy; real rooms are louder, and digital silence would carry the mean away
 
 
 class Voices(Protocol):
@@ -34,8 +34,8 @@ class Voices(Protocol):
     def segment(self, audio: Array) -> Array:
         """audio [n] at 16 kHz -> [frames, LOCALS]: probability that each of the window's voices speaks."""
 
-    def features(self, spectrogram: Array) -> NDArray[np.float16]:
-        """Log-mel spectrogram [n, 80], each bin's mean taken off -> maps [ceil(n / 8), ...], one for each moment."""
+    def features(self, spectrogram: Array, mean: Array) -> NDArray[np.float16]:
+        """Log-mel spectrogram [n, 80] and what to take off each bin [80] -> maps [ceil(n / 8), ...], one a moment."""
 
     def embed(self, maps: NDArray[np.float16], weights: Array) -> Array:
         """maps [m, ...], weights [k, m] -> k voiceprints [k, VOICEPRINT], unit vectors."""
@@ -53,8 +53,8 @@ class OnnxVoices:
         (activity,) = self._segmentation.run({"audio": audio[None]})
         return np.asarray(activity[0], np.float32)
 
-    def features(self, spectrogram: Array) -> NDArray[np.float16]:
-        (maps,) = self._trunk.run({"spectrogram": spectrogram})
+    def features(self, spectrogram: Array, mean: Array) -> NDArray[np.float16]:
+        (maps,) = self._trunk.run({"spectrogram": spectrogram - mean})
         return maps.astype(np.float16)
 
     def embed(self, maps: NDArray[np.float16], weights: Array) -> Array:
@@ -92,10 +92,10 @@ def _fresh_maps(voices: Voices, job: Job) -> Maps | None:
     start = job.fresh.start * MOMENT
     first = max(start - CONTEXT, job.start + -job.start % MOMENT)
     end = min(job.fresh.stop * MOMENT + CONTEXT + REACH, job.end)
-    spectrogram = log_mel(job.audio[first - job.start : end - job.start])
+    spectrogram = np.maximum(log_mel(job.audio[first - job.start : end - job.start]), _QUIETEST)
     spectrum = spectrogram.mean(axis=0)
     seen = [(each.spectrum, len(each)) for each in job.maps] + [(spectrum, len(job.fresh))]
     mean = np.average([each for each, _ in seen], axis=0, weights=[n for _, n in seen]).astype(np.float32)
     skip = (start - first) // MOMENT
-    values = voices.features(spectrogram - mean)[skip : skip + len(job.fresh)]
+    values = voices.features(spectrogram, mean)[skip : skip + len(job.fresh)]
     return Maps(job.fresh.start, values, spectrum)

@@ -139,15 +139,15 @@ def head_graph(source: SourceGraph) -> bytes:
     build = GraphBuilder("voiceprint-head")
     build.input("maps", np.float16, ["m", MOMENT])
     build.input("weights", np.float32, ["k", "m"])
-    last, keep = build.constant([-1], np.int64), {"keepdims": 1}
+    last = build.constant([-1], np.int64)
     tiny = build.scalar(1e-8)
     maps = build.cast("maps", np.float32)
-    total = build.node("Add", build.node("ReduceSum", "weights", last, **keep), tiny)  # [k, 1]
+    total = build.node("Add", build.node("ReduceSum", "weights", last, keepdims=1), tiny)  # [k, 1]
     mean = build.node("Div", build.node("MatMul", "weights", maps), total)  # [k, MOMENT]
     squares = build.node("MatMul", "weights", build.node("Mul", maps, maps))
     spread = build.node("Sub", squares, build.node("Mul", build.node("Mul", mean, mean), total))
     lost = build.node(
-        "Div", build.node("ReduceSum", build.node("Mul", "weights", "weights"), last, **keep), total
+        "Div", build.node("ReduceSum", build.node("Mul", "weights", "weights"), last, keepdims=1), total
     )
     variance = build.node("Div", spread, build.node("Add", build.node("Sub", total, lost), tiny))
     deviation = build.node("Sqrt", build.node("Max", variance, build.scalar(0.0)))

@@ -107,9 +107,13 @@ class PcmDecoder:
 
 
 class ChannelMeter:
-    """Samples of several channels -> their mean squares, LEVELS_PER_S times a second."""
+    """Samples of several channels -> their mean squares, LEVELS_PER_S times a second.
+
+    Channels that were not announced are left out; those that do not come are silent.
+    """
 
     def __init__(self, channels: int, sample_rate: int) -> None:
+        self._channels = channels
         self._hop = sample_rate / LEVELS_PER_S  # may be no whole number, as at 11,025 Hz
         self._rest = np.zeros((0, channels), np.float32)
         self._taken = 0  # hops measured
@@ -118,7 +122,9 @@ class ChannelMeter:
 
     def receive(self, samples: Samples) -> None:
         """samples [n, channels] that follow the last ones."""
-        self._rest = np.concatenate([self._rest, samples])
+        samples = samples[:, : self._channels]
+        missing = self._channels - samples.shape[1]
+        self._rest = np.concatenate([self._rest, np.pad(samples, ((0, 0), (0, missing)))])
         count = int((self._position + len(self._rest)) / self._hop) - self._taken
         if count <= 0:
             return
@@ -134,7 +140,7 @@ class ChannelMeter:
     def take(self) -> Samples:
         """[hops, channels] measured since the last call."""
         ready, self._ready = self._ready, []
-        return np.concatenate([np.zeros((0, self._rest.shape[1]), np.float32), *ready])
+        return np.concatenate([np.zeros((0, self._channels), np.float32), *ready])
 
 
 class Tape:

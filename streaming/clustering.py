@@ -15,30 +15,40 @@ def cluster(
     voiceprints: Array,
     weights: Array,
     alike: float,
+    apart: Sequence[tuple[int, int]] = (),
     fewest: int = 1,
     most: int | None = None,
 ) -> NDArray[np.int64]:
     """Voiceprints [n, width], unit vectors with weights [n] -> the cluster of each, 0, 1, 2 ... by first member.
 
-    The two clusters of highest mean similarity become one, as long as it is at least `alike`; there will not be
-    fewer than `fewest` clusters, nor more than `most`. The mean similarity of two clusters is the product of their
-    means, so no matrix of linkages is kept.
+    The two clusters of highest mean similarity become one, as long as it is at least `alike`. There will not be
+    fewer than `fewest` clusters, nor more than `most`; pairs of voiceprints that are `apart` stay so as long as that
+    can be had. The mean similarity of two clusters is the product of their means.
     """
     n = len(voiceprints)
     means, sizes = voiceprints.astype(np.float64), weights.astype(np.float64).copy()
-    similarity = means @ means.T
-    np.fill_diagonal(similarity, -np.inf)
+    gone = np.zeros(n, bool)  # into another cluster
+    barred = np.eye(n, dtype=bool)
+    for i, j in apart:
+        barred[i, j] = barred[j, i] = True
+    similarity = np.where(barred, -np.inf, means @ means.T)
     member = np.arange(n)
     for left in range(n, fewest, -1):
         a, b = sorted(divmod(int(np.argmax(similarity)), n))
         if similarity[a, b] < alike and (most is None or left <= most):
             break
+        if np.isneginf(similarity[a, b]):  # only barred pairs are left: the most similar of them
+            allowed = np.where(
+                gone[:, None] | gone[None, :] | np.eye(n, dtype=bool), -np.inf, means @ means.T
+            )
+            a, b = sorted(divmod(int(np.argmax(allowed)), n))
         means[a] = (sizes[a] * means[a] + sizes[b] * means[b]) / (sizes[a] + sizes[b])
         sizes[a] += sizes[b]
-        row = means @ means[a]
-        row[np.isneginf(similarity).all(axis=0)] = -np.inf
-        similarity[a], similarity[:, a] = row, row
-        similarity[a, a] = similarity[b] = similarity[:, b] = -np.inf
+        gone[b] = True
+        barred[a] |= barred[b]
+        barred[:, a] |= barred[:, b]
+        similarity[a] = similarity[:, a] = np.where(barred[a] | gone, -np.inf, means @ means[a])
+        similarity[b] = similarity[:, b] = -np.inf
         member[member == b] = a
     return np.unique(member, return_inverse=True)[1]
 
@@ -48,7 +58,7 @@ def pair(scores: Array, least: Sequence[float]) -> list[int | None]:
 
     For the few rows of a window: each needs only as many columns as there are rows.
     """
-    rows, columns = scores.shape
+    rows = len(scores)
     gains = scores - np.asarray(least)[:, None]
     order = np.argsort(-gains, axis=1)[:, :rows]
     choices = [[None, *(int(c) for c in order[r] if gains[r, c] >= 0)] for r in range(rows)]

@@ -12,7 +12,7 @@ import av.logging
 import numpy as np
 from av.container import InputContainer
 
-from streaming.audio import Samples
+from streaming.audio import ChannelMeter, Samples
 from streaming.errors import AudioError
 from streaming.window import SAMPLE_RATE
 
@@ -33,15 +33,19 @@ class Readable(Protocol):
         """At most n bytes; blocks until there are some; empty at the end."""
 
 
-def decode_container(readable: Readable, block_s: float = 0.1) -> Iterator[Samples]:
+def decode_container(
+    readable: Readable, block_s: float = 0.1, meter: ChannelMeter | None = None
+) -> Iterator[Samples]:
     """Blocks [block_s * 16000] at 16 kHz mono, the last one shorter; blocks while `readable` does.
+
+    meter: gets the channels, at 16 kHz, before they are mixed.
 
     AudioError where the bytes are no known container, hold no audio, or turn out to be something else.
     """
     size = max(1, round(block_s * SAMPLE_RATE))
     held: list[Samples] = []
     count = 0
-    for samples in _decode(readable):
+    for samples in _decode(readable, meter):
         held.append(samples)
         count += len(samples)
         if count >= size:
@@ -62,10 +66,13 @@ def duration_of(path: Path) -> float | None:
         raise AudioError(f"{path.name} cannot be read as audio: {_reason(error)}.") from error
 
 
-def _decode(readable: Readable) -> Iterator[Samples]:
+def _decode(readable: Readable, meter: ChannelMeter | None) -> Iterator[Samples]:
     try:
         with av.open(readable, "r", options=_options(), buffer_size=_BUFFER_BYTES) as container:
-            yield from _resampled(container)
+            for planes in _resampled(container):  # [channels, n]
+                if meter is not None:
+                    meter.receive(planes.T)
+                yield planes.mean(axis=0, dtype=np.float32)
     except av.error.FFmpegError as error:
         raise AudioError(
             f"The audio is not a stream this daemon can read ({_reason(error)}); "
@@ -74,7 +81,7 @@ def _decode(readable: Readable) -> Iterator[Samples]:
 
 
 def _resampled(container: InputContainer) -> Iterator[Samples]:
-    """Every frame of the first audio stream through the library's resampler, whose tail comes last."""
+    """[channels, n] of every frame of the first audio stream through the library's resampler, whose tail comes last."""
     if not container.streams.audio:
         raise AudioError("The stream has no audio track; send one that has.")
     # Its own mixing to mono would make two equal channels louder by 3 dB, and clip; so the mean is taken here.
@@ -97,9 +104,9 @@ def _resampled(container: InputContainer) -> Iterator[Samples]:
 
 
 def _bounded(block: av.AudioFrame) -> Samples:
-    """The frame's planes [channels, n] as mono samples [n], within -1..1."""
-    mono: Samples = block.to_ndarray().mean(axis=0, dtype=np.float32)
-    return np.clip(np.nan_to_num(mono, nan=0.0), -1.0, 1.0)
+    """The frame's planes, [channels, n] within -1..1."""
+    planes: Samples = np.nan_to_num(block.to_ndarray(), nan=0.0)
+    return np.clip(planes, -1.0, 1.0)
 
 
 def _options() -> dict[str, str]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from streaming.attribution import attribute, dominant
+from streaming.attribution import NEAR_S, attribute, dominant
 from streaming.audio import Samples
 from streaming.events import SpeakerLabel, SpokenWord
 from streaming.recognition import KnownVoice, Recognition
@@ -206,7 +206,7 @@ class Labels:
         if not words[-1].end:  # their times are not known
             return [Line(self.of(start, end), words)]
         settled = self._source.settled_until >= end
-        parts = attribute(words, self._source.turns(start, end))
+        parts = attribute(words, self._turns(start, end))
         return [
             Line(None if part.speaker is None else self._label(part.speaker, settled), part.words)
             for part in parts
@@ -246,7 +246,7 @@ class Labels:
     # inside
 
     def _judge(self, line: _Followed, settled: bool) -> list[Change]:
-        turns = self._source.turns(line.start, line.end)
+        turns = self._turns(line.start, line.end)
         if line.whole:
             speaker, rest = dominant(turns, line.start, line.end), []
         else:
@@ -266,6 +266,11 @@ class Labels:
             for part in rest
         )
         return [Change(line.utterance, "voices_told_apart", label, first.words, others)]
+
+    def _turns(self, start: int, end: int) -> tuple[Turn, ...]:
+        """Those of a stretch, and those near enough to claim a word in it that is in nobody's turn."""
+        near = round(NEAR_S * SAMPLE_RATE)
+        return self._source.turns(start - near, end + near)
 
     def _reason(self, before: int | None) -> str:
         if before is None:

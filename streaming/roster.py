@@ -31,6 +31,7 @@ class RosterSettings:
     )
     new_s: float = 1.5  # seconds of speech alone without which nobody is new
     alike: float = 0.40  # mean similarity from which clusters are one speaker
+    surely_alike: float = 0.60  # from here one speaker, though a window held them to be two
     remembered_s: float = 0.8  # seconds of speech alone from which a voice is remembered
     most_prints: int = 100  # remembered; beyond, the oldest of a speaker become one
     most_speakers: int = 12
@@ -43,6 +44,7 @@ class _Print:
     voiceprint: Array  # [VOICEPRINT], unit vector
     seconds: float
     speaker: int
+    view: int  # frame at which its view ended: voices of one view are different people's
 
 
 class Roster:
@@ -110,7 +112,7 @@ class Roster:
             return
         voiceprints = np.stack([each.voiceprint for each in self._prints])
         seconds = np.array([each.seconds for each in self._prints])
-        member = cluster(voiceprints, seconds, self._settings.alike)
+        member = cluster(voiceprints, seconds, self._settings.alike, self._apart())
         shares: dict[tuple[int, int], float] = {}  # seconds by cluster and number
         for each, index in zip(self._prints, member.tolist(), strict=True):
             shares[index, each.speaker] = shares.get((index, each.speaker), 0.0) + each.seconds
@@ -127,13 +129,23 @@ class Roster:
         ]
         self._learn()
 
+    def _apart(self) -> list[tuple[int, int]]:
+        """Pairs of prints that one view held to be different people."""
+        return [
+            (i, j)
+            for j, late in enumerate(self._prints)
+            for i, early in enumerate(self._prints[:j])
+            if early.view == late.view
+            and float(early.voiceprint @ late.voiceprint) < self._settings.surely_alike
+        ]
+
     def _similarity(self, view: View) -> Array:
         return np.asarray(
             view.voiceprints @ np.stack([v.centroid for v in self.voices.values()]).T, np.float32
         )
 
     def _remember(self, view: View, local: int, seconds: float) -> None:
-        self._prints.append(_Print(view.voiceprints[local], seconds, view.speakers[local]))
+        self._prints.append(_Print(view.voiceprints[local], seconds, view.speakers[local], view.end))
         if len(self._prints) > self._settings.most_prints:
             self._condense()
 
@@ -146,7 +158,7 @@ class Roster:
         first, second = [i for i, each in enumerate(self._prints) if each.speaker == speaker][:2]
         a, b = self._prints[first], self._prints.pop(second)
         mixed = a.seconds * a.voiceprint + b.seconds * b.voiceprint
-        self._prints[first] = _Print(mixed / np.linalg.norm(mixed), a.seconds + b.seconds, speaker)
+        self._prints[first] = _Print(mixed / np.linalg.norm(mixed), a.seconds + b.seconds, speaker, a.view)
 
     def _learn(self) -> None:
         """Centroids from the prints."""

@@ -238,6 +238,7 @@ class Session:
             draft=utterance.agreement.draft,
             purpose=purpose,
             timed=utterance.timed or (self._words_timed and purpose is Purpose.FINAL),
+            quiet=utterance.onset - utterance.audio_start,
         )
         self._outstanding.append(window)
         return window

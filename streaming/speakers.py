@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from streaming.attention import Attention
 from streaming.audio import Samples, Tape
@@ -212,14 +211,12 @@ class Diarizer:
         since = self._attention.speech_from() or 0
         known = self._maps[-1].first + len(self._maps[-1]) if self._maps else 0
         first = max(known, -(-start // MOMENT), (since - CONTEXT) // MOMENT)
-        last = end // MOMENT if self._finishing else (end - CONTEXT - REACH) // MOMENT
-        if self._finishing:
-            last = (end - REACH) // MOMENT
+        last = (end - REACH - (0 if self._finishing else CONTEXT)) // MOMENT
         return range(first, max(first, last))
 
     def _forget_audio(self) -> None:
         self._tape.forget(self._tape.end - _samples(self._settings.kept_s))
-        self._attention.forget(self._tape.start)
+        self._attention.forget(self._tape.end - _samples(self._settings.kept_s))
         while self._maps and self._maps[0].first * MOMENT < self._tape.end - _samples(self._settings.kept_s):
             self._maps.popleft()
 
@@ -270,30 +267,22 @@ class Diarizer:
         nobody = np.zeros(length, bool)
         differ = nobody.copy()
         for speaker in counted.active.keys() | self._shown.active.keys():
-            now = counted.active.get(speaker, nobody)[:length]
-            differ |= now != self._shown.active.get(speaker, nobody)
+            now, before = (each.active.get(speaker, nobody)[:length] for each in (counted, self._shown))
+            differ |= now != before
         for start, end in stretches(differ, frames(self._settings.changed_s)):
             self._changes.append((frame_sample(self._settled + start), frame_sample(self._settled + end)))
 
     def _settle(self, before: int) -> None:
         """Labels before a sample are for good; in whole seconds, for it costs a little."""
-        until = min(frame_of(before), self._shown_until)
-        if until - self._settled < frames(1.0) and not (self._finishing and until > self._settled):
+        known = self._attention.position + FRAME if self.finished else self.heard_until
+        until = frame_of(min(before, known))
+        if until - self._settled < (1 if self.finished else frames(1.0)):
             return
-        s = self._settings
-        length = until - self._settled
-        part = Tally(
-            self._settled,
-            {speaker: active[:length] for speaker, active in self._shown.active.items()},
-            {speaker: similar[:length] for speaker, similar in self._shown.similarity.items()},
-        )
-        for turn in turns_of(part, True, 0.0, s.gap_s):
+        self._shown_until = max(self._shown_until, until)
+        shown = self._shown.cut(self._settled, self._shown_until)
+        for turn in turns_of(shown.cut(self._settled, until), True, 0.0, self._settings.gap_s):
             self._append(turn)
-        self._shown = Tally(
-            until,
-            {speaker: active[length:] for speaker, active in self._shown.active.items()},
-            {speaker: similar[length:] for speaker, similar in self._shown.similarity.items()},
-        )
+        self._shown = shown.cut(until, self._shown_until)
         self._settled = until
         while self._views and self._views[0].end <= until:
             self._views.popleft()
@@ -309,11 +298,8 @@ class Diarizer:
 
     def _settle_if_finished(self) -> None:
         if self.finished:
-            self._settle(frame_sample(self._shown_until) + FRAME)
+            self._settle(self._attention.position + FRAME)
 
     def _expect_audio(self, call: str) -> None:
         if self._finishing:
             raise StateError(f"{call}: the session has finished.")
-
-
-_ = NDArray  # placeholder

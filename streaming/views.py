@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +40,7 @@ class View:
         """[LOCALS]: seconds from a frame on in which each speaks alone."""
         part = self.active[max(0, since - self.first) :]
         alone = part & (part.sum(axis=1, keepdims=True) == 1)
-        return (alone.sum(axis=0) * FRAME / SAMPLE_RATE).astype(np.float32)
+        return np.asarray(alone.sum(axis=0) * FRAME / SAMPLE_RATE, np.float32)
 
     def continuity(self, before: View) -> Array:
         """[LOCALS, LOCALS of before]: how much of a voice here, where both looked, is that voice there; 0..1."""
@@ -60,6 +61,20 @@ class Tally:
     first: int  # frame
     active: dict[int, NDArray[np.bool_]]  # of each speaker: [frames]
     similarity: dict[int, Array]  # of each speaker: [frames], mean over the views that hear them
+
+    def cut(self, first: int, last: int) -> Tally:
+        """The frames first..last, from its own first on; nobody speaks in those beyond its end."""
+        part = slice(first - self.first, last - self.first)
+        length = last - first
+        return Tally(
+            first,
+            {speaker: _padded(active[part], length) for speaker, active in self.active.items()},
+            {speaker: _padded(similar[part], length) for speaker, similar in self.similarity.items()},
+        )
+
+
+def _padded(values: NDArray[Any], length: int) -> NDArray[Any]:
+    return np.concatenate([values, np.zeros(length - len(values), values.dtype)])
 
 
 def tally(views: Iterable[View], first: int, last: int) -> Tally:
@@ -83,5 +98,8 @@ def tally(views: Iterable[View], first: int, last: int) -> Tally:
     return Tally(
         first,
         {speaker: count > _MAJORITY * seen for speaker, count in votes.items()},
-        {speaker: similar[speaker] / np.maximum(count, 1) for speaker, count in votes.items()},
+        {
+            speaker: np.asarray(similar[speaker] / np.maximum(count, 1), np.float32)
+            for speaker, count in votes.items()
+        },
     )

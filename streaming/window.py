@@ -29,6 +29,7 @@ class Window:
     draft: tuple[int, ...]  # tokens the last hypothesis went on with; a guess to verify, never a constraint
     purpose: Purpose
     timed: bool = False  # word times and confidences are wanted
+    quiet: int = 0  # samples at its beginning in which nobody speaks yet, as far as the detector can tell
 
     @property
     def end(self) -> int:

@@ -47,17 +47,26 @@ export class Api {
   }
 
   setTitle(id, title) {
-    return this.#ask(`v1/sessions/${encodeURIComponent(id)}`, {
-      method: "PATCH",
-      headers: { "content-type": "application/json" },
-      body: JSON.stringify({ title }),
-    });
+    return this.#change(id, { title });
+  }
+
+  /** @param {string} speaker S1, S2 ... @param {string | null} name null takes it away @returns {Promise<object>} the session */
+  nameSpeaker(id, speaker, name) {
+    return this.#change(id, { speakers: { [speaker]: name } });
   }
 
   /** @param {"txt" | "srt" | "vtt" | "md" | "json"} format @returns {Promise<Blob>} */
   async transcript(id, format) {
     const response = await this.#fetch(`v1/sessions/${encodeURIComponent(id)}/transcript.${format}`);
     return response.blob();
+  }
+
+  #change(id, what) {
+    return this.#ask(`v1/sessions/${encodeURIComponent(id)}`, {
+      method: "PATCH",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify(what),
+    });
   }
 
   async #ask(path, options) {

@@ -15,6 +15,7 @@ import { forget, recall } from "./memory.js";
 import { claim, Producer } from "./producer.js";
 import { showSessions } from "./sessions.js";
 import { settings } from "./settings.js";
+import { Speakers } from "./speakers.js";
 import { Transcript } from "./transcript.js";
 import { Viewer } from "./viewer.js";
 import { clock, lateness, MICROPHONE, producing, refusal, viewing } from "./words.js";
@@ -36,6 +37,13 @@ const captions = new Captions(
   },
   transcript,
 );
+const speakers = new Speakers({
+  legend: part("speakers-list"),
+  transcript,
+  save: (id, name) => api.nameSpeaker(session, id, name),
+  onChange: show,
+  onUnauthorized: (again) => refused({ code: "unauthorized" }, again),
+});
 const producer = new Producer({
   api,
   lastSeq: () => transcript.seq,
@@ -57,24 +65,31 @@ function hear(message, from) {
     behind = message.degraded ? message.lag_s : 0;
     status(root.dataset.state, settled);
   }
+  if (message.type === "snapshot") speakers.expect(message);
   const change = transcript.apply(message);
   if (change.kind === "hole") from.reconnect();
-  else captions.show(change);
+  else show(change);
+}
+
+/** @param {import("./transcript.js").Change} change */
+function show(change) {
+  captions.show(change);
+  speakers.show();
 }
 
 /** The session has a name: it is put into the address, so that a reload and a copied address find it. */
 async function adopt(name) {
   stopViewing();
   if (session === name && release) return;
-  show(name);
+  address(name);
   release = await claim(name);
 }
 
-function show(name) {
+function address(name) {
   session = name;
   part("share").hidden = part("save").hidden = !name;
-  const address = name ? linkTo(name) : location.pathname;
-  if (address !== location.href) history.replaceState(null, "", address);
+  const link = name ? linkTo(name) : location.pathname;
+  if (link !== location.href) history.replaceState(null, "", link);
 }
 
 // Producing
@@ -84,13 +99,19 @@ async function start(remembered) {
   if (!remembered) {
     stopViewing();
     transcript.clear();
-    captions.show({ kind: "reset" });
-    show("");
+    speakers.expect({ live: settings.get("speakers"), utterances: [] });
+    show({ kind: "reset" });
+    address("");
   }
   mode("producing");
   try {
     const title = remembered ? undefined : part("title").value.trim();
-    await producer.begin({ title, device: settings.get("microphone"), remembered });
+    await producer.begin({
+      title,
+      diarize: settings.get("speakers"),
+      device: settings.get("microphone"),
+      remembered,
+    });
   } catch (error) {
     if (!(error instanceof CaptureProblem)) throw error;
     if (error.reason === "none" && settings.get("microphone")) {
@@ -143,7 +164,7 @@ async function goOn(remembered) {
     notice(refusal({ code: "elsewhere" }));
     return;
   }
-  show(remembered.session);
+  address(remembered.session);
   let asked = false;
   const arrived = (message) => {
     hear(message, viewer);
@@ -165,7 +186,7 @@ async function goOn(remembered) {
 
 function follow(name) {
   mode("viewing");
-  show(name);
+  address(name);
   watch(name, (message) => hear(message, viewer), (state, { error }) => {
     status({ live: "live", waiting: "warn", connecting: "idle" }[state] ?? "none", viewing(state));
     if (error && state === "failed") refused(error, () => follow(name));
@@ -308,6 +329,7 @@ function enterToken() {
 
 function wire() {
   wireDialogs();
+  speakers.wire(part("captions"));
   wireDisplay((device) =>
     producer.capture.change(device).catch((error) => notice(MICROPHONE[error.reason] ?? MICROPHONE.failed)),
   );

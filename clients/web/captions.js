@@ -5,12 +5,11 @@
  * is in the transcript, a button away. The page follows the newest line until its reader scrolls up.
  */
 
-import { clock, gap, speakerName } from "./words.js";
+import { arrive, fill, gapRow, hush, utteranceRow } from "./rows.js";
 
 const TAIL = 200; // lines in the page while it follows
 const PAGE = 100; // lines one press of "earlier" or "later" brings
 const MOST = 400; // lines in the page at any time
-const SHORT_S = 2; // a cough is no news; longer sounds without words are marked
 const NEAR_END = 60; // CSS pixels from the end that still count as being there
 
 export class Captions {
@@ -33,6 +32,7 @@ export class Captions {
     this.following = true;
     this.scrolledTo = 0;
     this.scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
+    this.log.addEventListener("keydown", (event) => this.#step(event));
     this.earlier.addEventListener("click", () => this.#page(-1));
     this.later.addEventListener("click", () => this.#page(1));
     this.jump.addEventListener("click", () => this.follow());
@@ -43,14 +43,18 @@ export class Captions {
   show(change) {
     switch (change.kind) {
       case "reset":
+        this.#drawTail();
         this.follow();
         break;
-      case "added":
-        this.#added();
-        break;
       case "changed":
-        this.#redraw(change.index);
-        this.#redraw(change.index + 1); // its label depends on the speaker before
+        for (const index of change.added) this.#insert(index);
+        for (const index of change.split) this.#insert(index, true);
+        for (const index of change.revised) this.#refresh(index);
+        if (change.added.length + change.split.length) this.#trim();
+        this.#buttons();
+        break;
+      case "ended":
+        for (let index = this.first; index < this.last; index++) this.#refresh(index);
         break;
     }
     this.#drawOpen();
@@ -62,42 +66,93 @@ export class Captions {
     const total = this.transcript.lines.length;
     this.following = true;
     this.missed = 0;
-    if (this.last !== total || total - this.first > TAIL + PAGE) this.#draw(Math.max(0, total - TAIL), total);
+    if (this.last !== total || total - this.first > TAIL + PAGE) this.#drawTail();
     this.#buttons();
     this.#stick();
   }
 
-  #added() {
-    const index = this.transcript.lines.length - 1;
-    if (!this.following) this.missed++;
-    const full = !this.following && this.last - this.first >= MOST;
-    if (this.last === index && !full) {
-      this.log.append(this.#line(index));
+  /** A line has come into the transcript; into the page as well, if it belongs to what is there. */
+  #insert(index, quiet = false) {
+    const isNewest = index === this.transcript.lines.length - 1;
+    if (!this.following && isNewest) this.missed++;
+    if (index < this.first) {
+      this.first++;
       this.last++;
+      return;
     }
-    if (this.following && this.last - this.first > TAIL + PAGE) this.#drop(this.last - TAIL, this.last);
-    this.#buttons();
+    const full = !this.following && this.last - this.first >= MOST;
+    if (index > this.last || (index === this.last && full)) return;
+    const row = this.#row(index);
+    if (quiet) {
+      hush(row); // its words were read out with the line they come from
+      arrive(row);
+    }
+    this.log.insertBefore(row, this.log.children[index - this.first] ?? null);
+    this.last++;
+    this.#refreshHead(index + 1);
+  }
+
+  #drawTail() {
+    const total = this.transcript.lines.length;
+    this.#draw(Math.max(0, total - TAIL), total);
   }
 
   /** Draws a window anew; nothing in it is announced, for none of it is news. */
   #draw(first, last) {
-    this.log.setAttribute("aria-live", "off");
+    this.log.ariaLive = "off";
     this.first = first;
     this.last = last;
-    this.log.replaceChildren(...Array.from({ length: last - first }, (_, i) => this.#line(first + i)));
+    this.log.replaceChildren(...Array.from({ length: last - first }, (_, i) => this.#row(first + i)));
+    this.#speakUpSoon();
+  }
+
+  #speakUpSoon() {
     clearTimeout(this.quiet);
-    this.quiet = setTimeout(() => this.log.setAttribute("aria-live", "polite"), 500);
+    this.quiet = setTimeout(() => (this.log.ariaLive = "polite"), 500);
+  }
+
+  #trim() {
+    if (!this.following || this.last - this.first <= TAIL + PAGE) return;
+    this.#drop(this.last - TAIL, this.last);
   }
 
   /** Takes lines outside [first, last) out of the page. */
   #drop(first, last) {
     for (; this.first < first; this.first++) this.log.firstElementChild.remove();
     for (; this.last > last; this.last--) this.log.lastElementChild.remove();
+    this.#refreshHead(this.first);
   }
 
-  #redraw(index) {
-    if (index < this.first || index >= this.last) return;
-    this.log.children[index - this.first].replaceWith(this.#line(index));
+  /** Draws a line again that may have changed, and the label after it, which depends on it. */
+  #refresh(index) {
+    const line = this.transcript.lines[index];
+    if (index < this.first || index >= this.last || line.kind === "gap") return;
+    const row = this.log.children[index - this.first];
+    const label = row.querySelector(".speaker");
+    const before = label.hidden ? "" : label.textContent;
+    if (row.querySelector(".settled").textContent !== line.text) hush(row); // read out once is enough
+    this.#change(label, () => fill(row, line, this.#heads(index)));
+    if (!label.hidden && label.textContent !== before) arrive(label);
+    this.#refreshHead(index + 1);
+  }
+
+  /** Shows or hides the label of the first utterance from there on: another now stands before it. */
+  #refreshHead(index) {
+    const { lines } = this.transcript;
+    while (index < this.last && lines[index].kind === "gap") index++;
+    if (index >= this.last) return;
+    const label = this.log.children[index - this.first].querySelector(".speaker");
+    const hidden = !lines[index].speaker || !this.#heads(index);
+    if (label.hidden === hidden) return;
+    this.#change(label, () => (label.hidden = hidden));
+  }
+
+  /** Changes a label that is there already: silently, and without losing the focus to nowhere. */
+  #change(label, how) {
+    const focused = label === document.activeElement;
+    hush(label);
+    how();
+    if (focused && label.hidden) this.scroller.focus({ preventScroll: true });
   }
 
   #page(direction) {
@@ -106,17 +161,18 @@ export class Captions {
     const before = anchor?.getBoundingClientRect().top ?? 0;
     const first = Math.max(0, this.first + (direction < 0 ? -PAGE : 0));
     const last = Math.min(this.transcript.lines.length, this.last + (direction > 0 ? PAGE : 0));
-    this.log.setAttribute("aria-live", "off");
-    for (let i = this.first - 1; i >= first; i--) this.log.prepend(this.#line(i));
-    for (let i = this.last; i < last; i++) this.log.append(this.#line(i));
+    this.log.ariaLive = "off";
+    const [oldFirst, oldLast] = [this.first, this.last];
     this.first = first;
     this.last = last;
+    for (let i = oldFirst - 1; i >= first; i--) this.log.prepend(this.#row(i));
+    for (let i = oldLast; i < last; i++) this.log.append(this.#row(i));
+    this.#refreshHead(oldFirst);
     if (direction < 0) this.#drop(first, Math.min(last, first + MOST));
     else this.#drop(Math.max(first, last - MOST), last);
     this.#buttons();
     if (anchor?.isConnected) this.scroller.scrollTop += anchor.getBoundingClientRect().top - before;
-    clearTimeout(this.quiet);
-    this.quiet = setTimeout(() => this.log.setAttribute("aria-live", "polite"), 500);
+    this.#speakUpSoon();
   }
 
   #buttons() {
@@ -125,6 +181,27 @@ export class Captions {
     this.open.hidden = !this.later.hidden;
     this.jump.hidden = this.following;
     this.jump.querySelector("span").textContent = this.missed ? ` · ${this.missed} new` : "";
+    this.#setTabStop();
+  }
+
+  /** One label takes part in Tab, the newest or the one that has the focus; arrows go to the others. */
+  #setTabStop() {
+    const labels = this.log.querySelectorAll(".speaker:not([hidden])");
+    const stop = this.log.contains(document.activeElement) ? document.activeElement : labels[labels.length - 1];
+    if (stop === this.tabStop) return;
+    if (this.tabStop) this.tabStop.tabIndex = -1;
+    if (stop) stop.tabIndex = 0;
+    this.tabStop = stop;
+  }
+
+  /** Arrow up and down, from speaker to speaker. */
+  #step(event) {
+    const by = { ArrowUp: -1, ArrowDown: 1 }[event.key];
+    if (!by || !event.target.matches(".speaker")) return;
+    event.preventDefault();
+    const labels = [...this.log.querySelectorAll(".speaker:not([hidden])")];
+    labels[labels.indexOf(event.target) + by]?.focus();
+    this.#setTabStop();
   }
 
   #scrolled() {
@@ -155,30 +232,18 @@ export class Captions {
     this.scrolledTo = scroller.scrollTop;
   }
 
-  #line(index) {
+  #row(index) {
     const line = this.transcript.lines[index];
-    if (line.kind === "gap") {
-      const row = element("div", "gap", gap(line));
-      row.hidden = line.reason.startsWith("suppressed") && line.end - line.start < SHORT_S;
-      return row;
-    }
-    return this.#utterance(line, this.#speakerBefore(index), [element("span", "settled", line.text)]);
+    if (line.kind === "gap") return gapRow(line);
+    const row = utteranceRow(line, "button");
+    fill(row, line, this.#heads(index));
+    return row;
   }
 
-  /** @param {HTMLElement[]} text */
-  #utterance({ start, speaker }, before, text) {
-    const row = element("div", "line");
-    // The time would be read out with every caption; a screen reader's user finds it in the transcript.
-    const time = element("time", "time", clock(start));
-    time.dateTime = `PT${start.toFixed(2)}S`;
-    time.ariaHidden = "true";
-    const paragraph = element("p", "text");
-    if (speaker && speaker.id !== before?.id) {
-      paragraph.append(element("span", "speaker", speakerName(speaker)), " ");
-    }
-    paragraph.append(...text);
-    row.append(time, paragraph);
-    return row;
+  /** Whether a line begins a run of its speaker's lines, or the page. */
+  #heads(index) {
+    const before = index > this.first ? this.#speakerBefore(index) : undefined;
+    return this.transcript.lines[index].speaker?.id !== before?.id;
   }
 
   #speakerBefore(index) {
@@ -189,32 +254,20 @@ export class Captions {
     return undefined;
   }
 
-  /** The utterances still open: their rows are kept and only their words exchanged. */
+  /** The utterances still open: their rows are kept and only what they say exchanged. */
   #drawOpen() {
     const rows = new Map([...this.open.children].map((row) => [Number(row.dataset.utterance), row]));
     for (const [number, row] of rows) if (!this.transcript.open.has(number)) row.remove();
-    const last = this.#speakerBefore(this.transcript.lines.length);
+    let before = this.#speakerBefore(this.transcript.lines.length);
     for (const [number, partial] of this.transcript.open) {
       let row = rows.get(number);
       if (!row) {
-        row = this.#utterance(partial, last, [element("span", "settled"), element("span", "tentative")]);
+        row = utteranceRow(partial, "span");
         row.dataset.utterance = number;
         this.open.append(row);
       }
-      write(row.querySelector(".settled"), partial.text);
-      write(row.querySelector(".tentative"), partial.tentative);
+      fill(row, partial, partial.speaker?.id !== before?.id);
+      before = partial.speaker;
     }
   }
-}
-
-/** Text is only ever written as text: nothing from the server can become markup. */
-function element(tag, className, text = "") {
-  const made = document.createElement(tag);
-  made.className = className;
-  made.textContent = text;
-  return made;
-}
-
-function write(node, text) {
-  if (node.textContent !== text) node.textContent = text;
 }

@@ -3,6 +3,8 @@
 import { microphones } from "./capture.js";
 import { settings, SIZES } from "./settings.js";
 
+const CHECKED = ["contrast", "times", "speakers", "keys"]; // settings that are on or off, and their boxes
+
 /** @param {string} id of an element that is in the page @returns {HTMLElement} */
 export const part = (id) => document.getElementById(id);
 
@@ -35,7 +37,7 @@ export function wireDisplay(onMicrophone) {
   for (const radio of document.querySelectorAll("input[name=theme]")) {
     radio.addEventListener("change", () => settings.set("theme", radio.value));
   }
-  for (const name of ["contrast", "times", "keys"]) {
+  for (const name of CHECKED) {
     part(name).addEventListener("change", ({ target }) => settings.set(name, target.checked));
   }
   part("size").addEventListener("input", ({ target }) => settings.set("size", Number(target.value)));
@@ -68,7 +70,7 @@ function showSettings() {
   for (const radio of document.querySelectorAll("input[name=theme]")) {
     radio.checked = radio.value === settings.get("theme");
   }
-  for (const name of ["contrast", "times", "keys"]) part(name).checked = settings.get(name);
+  for (const name of CHECKED) part(name).checked = settings.get(name);
   part("size").value = settings.get("size");
   part("size").ariaValueText = `${Math.round(100 * SIZES[settings.get("size")])} percent`;
   part("smaller").disabled = settings.get("size") === 0;

@@ -53,19 +53,19 @@ export class Producer {
    * Opens the microphone and then the connection. Throws CaptureProblem, with nothing left open.
    * @param {object} wish
    * @param {string} [wish.title]
+   * @param {boolean} [wish.diarize] label speakers
    * @param {string} [wish.device] microphone
    * @param {import("./memory.js").Remembered} [wish.remembered] the session to go on with
    */
-  async begin({ title, device, remembered } = {}) {
+  async begin({ title, diarize, device, remembered } = {}) {
     this.onState("asking", {});
     this.ring = null;
     await this.capture.open({ device, rate: remembered?.rate });
     const { rate } = this.capture;
     this.remembered = remembered ?? null;
     this.ring = new Ring(rate * RING_S, remembered?.captured ?? 0);
-    const start = {};
-    if (remembered) start.session = remembered.session;
-    else if (title) start.title = title;
+    const start = remembered ? { session: remembered.session } : { diarize };
+    if (!remembered && title) start.title = title;
     this.stream = new Stream({
       url: this.api.streamUrl,
       ring: this.ring,

@@ -12,6 +12,7 @@ const DEFAULTS = Object.freeze({
   contrast: false, // more of it than the theme has
   size: 2, // index into SIZES
   times: true,
+  speakers: true, // label them, and ask for labels
   keys: true, // single-key shortcuts
   microphone: "", // device id, "" for the system's choice
 });
@@ -44,6 +45,7 @@ export class Settings extends EventTarget {
     root.dataset.theme = this.get("theme");
     root.dataset.contrast = this.get("contrast") ? "more" : "normal";
     root.dataset.times = this.get("times") ? "shown" : "hidden";
+    root.dataset.speakers = this.get("speakers") ? "shown" : "hidden";
     root.style.setProperty("--scale", String(SIZES[this.get("size")] ?? 1));
   }
 }

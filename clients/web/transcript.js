@@ -4,15 +4,26 @@
  * Durable messages count 1, 2, 3 ... in `seq`. One seen before is ignored, which makes replaying harmless;
  * a jump is reported as a hole, and whoever feeds the transcript then asks for what lies in it.
  *
- * @typedef {{kind: "utterance", utterance: number, start: number, end: number, text: string,
- *            speaker?: {id: string, name?: string, settled?: boolean}}} Utterance   times in seconds
+ * Lines are in order of time. A revision may split an utterance: what its second speaker said becomes a line of
+ * its own, whose number is higher than that of an utterance still open. So an open utterance is closed by nothing
+ * but its own final, a gap, or the end.
+ *
+ * @typedef {import("./roster.js").Label} Label
+ * @typedef {{kind: "utterance", utterance: number, start: number, end: number, text: string, rev: number,
+ *            speaker?: Label}} Utterance   times in seconds
  * @typedef {{kind: "gap", start: number, end: number, reason: string}} Gap   times in seconds
  * @typedef {Utterance | Gap} Line
- * @typedef {{kind: "reset"} | {kind: "added", index: number} | {kind: "changed", index: number}
- *         | {kind: "open"} | {kind: "ended", audioEnd: number} | {kind: "hole"} | {kind: "none"}} Change
+ *
+ * `added` is news; `split` was there, in another line; `revised` looks different. All three are indexes as they
+ * are after the change, ascending. All empty: only what is open has changed.
+ * @typedef {{kind: "changed", added: number[], split: number[], revised: number[]}} Changed
+ * @typedef {Changed | {kind: "reset"} | {kind: "ended", audioEnd: number} | {kind: "hole"} | {kind: "none"}} Change
  */
 
+import { Roster } from "./roster.js";
+
 const NOTHING = Object.freeze({ kind: "none" });
+const SETTLE_AFTER_S = 30; // the server's default; it tells its own to producers only
 
 export class Transcript {
   constructor() {
@@ -21,14 +32,17 @@ export class Transcript {
 
   /** Forgets the session. */
   clear() {
-    /** @type {Line[]} in the order in which the server decided them */
+    /** @type {Line[]} in order of time */
     this.lines = [];
     /** @type {Map<number, object>} open utterances: their last `partial`, by number */
     this.open = new Map();
+    this.roster = new Roster();
     this.seq = 0; // of the last durable message taken in
     this.ended = false;
-    this.indexes = new Map(); // utterance number -> index in `lines`
-    this.revisions = new Map(); // utterance number -> highest `rev` taken in
+    this.known = new Map(); // utterance number -> its line
+    this.unsettled = new Set(); // numbers of the utterances whose label may still change
+    this.heard = 0; // seconds of audio that any message has spoken of
+    this.settleAfter ??= SETTLE_AFTER_S;
   }
 
   /**
@@ -37,6 +51,7 @@ export class Transcript {
    * @returns {Change}
    */
   apply(message) {
+    if (message.type === "started") this.settleAfter = message.limits?.settle_after_s ?? SETTLE_AFTER_S;
     if (message.type === "snapshot") return this.#restore(message);
     if (message.type === "partial") return this.#reopen(message);
     if (!["final", "revise", "gap", "stopped"].includes(message.type)) return NOTHING;
@@ -45,59 +60,129 @@ export class Transcript {
     this.seq = message.seq;
     switch (message.type) {
       case "final":
-        return this.#settle(message);
+        this.open.delete(message.utterance);
+        return this.#changed({ added: [this.#add(utterance(message))] }, message.end);
       case "revise":
-        return this.#revise(message);
+        return message.utterance === undefined ? this.label(message.speaker) : this.#revise(message);
       case "gap":
-        this.lines.push({ kind: "gap", start: message.start, end: message.end, reason: message.reason });
-        return { kind: "added", index: this.lines.length - 1 };
+        this.open.clear();
+        return this.#changed({ added: [this.#add(gap(message))] }, message.end);
       default:
         this.ended = true;
         this.open.clear();
+        this.#settle(Infinity);
         return { kind: "ended", audioEnd: message.audio_end };
     }
+  }
+
+  /**
+   * Everything labelled with that id has this label from now on: a person named it, or the voice is a known one.
+   * @param {Label} label
+   * @returns {Change}
+   */
+  label(label) {
+    const wears = ({ speaker }) => speaker?.id === label.id;
+    const dressed = (line) => ({ ...line, speaker: { ...label, settled: label.settled || line.speaker.settled } });
+    for (const [number, partial] of this.open) if (wears(partial)) this.open.set(number, dressed(partial));
+    const revised = this.lines.filter(wears).map((line) => this.#replace(line, dressed(line)));
+    return this.#changed({ revised });
   }
 
   #restore(snapshot) {
     if (snapshot.seq < this.seq) return NOTHING; // older than what is here
     const gaps = this.lines.filter((line) => line.kind === "gap"); // a snapshot holds utterances only
     this.clear();
-    this.lines = [...snapshot.utterances.map((utterance) => ({ kind: "utterance", ...utterance })), ...gaps];
-    this.lines.sort((a, b) => a.start - b.start);
-    this.lines.forEach((line, index) => {
-      if (line.kind !== "utterance") return;
-      this.indexes.set(line.utterance, index);
-      this.revisions.set(line.utterance, line.rev ?? 0);
-    });
+    for (const line of [...snapshot.utterances.map(utterance), ...gaps]) this.#add(line);
     this.seq = snapshot.seq;
     this.ended = !snapshot.live;
     if (snapshot.partial) this.open.set(snapshot.partial.utterance, snapshot.partial);
+    const last = snapshot.utterances.at(-1);
+    this.#settle(this.ended ? Infinity : (snapshot.partial ?? last)?.end ?? 0);
     return { kind: "reset" };
   }
 
   #reopen(partial) {
-    if (this.ended || this.indexes.has(partial.utterance)) return NOTHING; // its final came first
+    if (this.ended || this.known.has(partial.utterance)) return NOTHING; // its final came first
     this.open.set(partial.utterance, partial);
-    return { kind: "open" };
+    return this.#changed({}, partial.end);
   }
 
-  #settle({ utterance, start, end, text, speaker }) {
-    for (const number of this.open.keys()) {
-      if (number <= utterance) this.open.delete(number); // finals come in order: an older one will not come
+  #revise({ utterance: number, rev, text, end, speaker, split = [] }) {
+    const before = this.known.get(number);
+    if (!before || rev <= before.rev) return NOTHING;
+    const line = { ...before, rev, text: text ?? before.text, end: end ?? before.end, speaker: speaker ?? before.speaker };
+    const revised = [this.#replace(before, line)];
+    return this.#changed({ revised, split: split.map((each) => this.#add(utterance(each))) });
+  }
+
+  /** @param {{added?: Line[], split?: Line[], revised?: Line[]}} lines @param {number} heard seconds of audio */
+  #changed({ added = [], split = [], revised = [] }, heard = 0) {
+    const settled = this.#settle(heard);
+    const now = (lines) => lines.map((line) => this.#index(this.known.get(line.utterance) ?? line)).sort((a, b) => a - b);
+    return { kind: "changed", added: now(added), split: now(split), revised: now([...revised, ...settled]) };
+  }
+
+  /** The audio has come so far: labels of what was said long before do not change any more. */
+  #settle(heard) {
+    this.heard = Math.max(this.heard, heard);
+    const settled = [];
+    for (const number of this.unsettled) {
+      const line = this.known.get(number);
+      if (line.end + this.settleAfter > this.heard) continue;
+      settled.push(this.#replace(line, { ...line, speaker: { ...line.speaker, settled: true } }));
     }
-    this.indexes.set(utterance, this.lines.length);
-    this.lines.push({ kind: "utterance", utterance, start, end, text, speaker });
-    return { kind: "added", index: this.lines.length - 1 };
+    return settled;
   }
 
-  #revise({ utterance, rev, text, speaker }) {
-    const index = this.indexes.get(utterance);
-    if (index === undefined || rev <= (this.revisions.get(utterance) ?? 0)) return NOTHING;
-    this.revisions.set(utterance, rev);
-    const line = { ...this.lines[index] };
-    if (text !== undefined) line.text = text;
-    if (speaker !== undefined) line.speaker = speaker;
-    this.lines[index] = line;
-    return { kind: "changed", index };
+  #add(line) {
+    this.lines.splice(this.#place(line), 0, line);
+    this.#enter(line);
+    return line;
   }
+
+  #replace(before, line) {
+    this.lines[this.#index(before)] = line;
+    this.roster.remove(before);
+    this.#enter(line);
+    return line;
+  }
+
+  #enter(line) {
+    if (line.kind !== "utterance") return;
+    this.known.set(line.utterance, line);
+    this.roster.add(line);
+    if (line.speaker && !line.speaker.settled) this.unsettled.add(line.utterance);
+    else this.unsettled.delete(line.utterance);
+  }
+
+  #index(line) {
+    const after = this.#place(line);
+    return this.lines.lastIndexOf(line, after - 1); // the one before, but for lines of one and the same time
+  }
+
+  /** Where a line belongs: after all that are not later. */
+  #place(line) {
+    let [low, high] = [0, this.lines.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (isLater(this.lines[middle], line)) high = middle;
+      else low = middle + 1;
+    }
+    return low;
+  }
+}
+
+/** @returns {Utterance} */
+function utterance({ utterance, start, end, text, rev = 0, speaker }) {
+  return { kind: "utterance", utterance, start, end, text, rev, speaker };
+}
+
+/** @returns {Gap} */
+function gap({ start, end, reason }) {
+  return { kind: "gap", start, end, reason };
+}
+
+/** Whether `a` comes after `b`: by time, then by number; a gap is before the text of the same time. */
+function isLater(a, b) {
+  return a.start > b.start || (a.start === b.start && (a.utterance ?? -1) > (b.utterance ?? -1));
 }

@@ -104,6 +104,23 @@ export function speakerName({ id, name }) {
   return name ?? (/^S\d+$/.test(id) ? `Speaker ${id.slice(1)}` : id);
 }
 
+/** What stands for a speaker where there is no room: the number, or the initials of a name. */
+export function speakerSign({ id, name }) {
+  if (!name) return id.replace(/^S(?=\d)/, "").slice(0, 3);
+  const words = name.trim().split(/\s+/);
+  const letters = (word) => word.match(/[\p{L}\p{N}]/gu) ?? [...word];
+  const upper = (letter = "") => letter.toLocaleUpperCase();
+  if (words.length > 1) return upper(letters(words[0])[0]) + upper(letters(words.at(-1))[0]);
+  const [first, second = ""] = letters(words[0]);
+  return upper(first) + second;
+}
+
+/** Why a name was not kept. @param {{code?: string, message?: string}} error */
+export function notNamed(error) {
+  if (!error.code) return "The daemon does not answer, so the name is not saved yet. Try again when it is back.";
+  return `The name was not saved. ${refusal(error)}`;
+}
+
 /** @param {number} seconds @returns {string} 0:07, 12:34, 1:02:03 */
 export function clock(seconds) {
   const whole = Math.floor(seconds);

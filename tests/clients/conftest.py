@@ -1,4 +1,4 @@
-"""A cable between client and daemon that can be cut."""
+"""A cable between client and daemon that can be cut, and a connection that says what a test wants."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from urllib.parse import urlsplit
 
 import pytest
+
+from streaming.events import ServerMessage, parse_event
 
 
 class Cable:
@@ -88,3 +90,32 @@ def cable() -> Callable[[str], AbstractAsyncContextManager[Cable]]:
             await cable.close()
 
     return lay
+
+
+class ScriptedWire:
+    """A connection on which the server says these things, as JSON, and then closes in good order."""
+
+    def __init__(self, *said: str) -> None:
+        self.heard: list[str | bytes] = []
+        self._said = list(said)
+
+    async def dial(self, url: str, token: str | None = None) -> ScriptedWire:
+        """Opens it, wherever it should lead."""
+        return self
+
+    async def send(self, message: str | bytes) -> None:
+        """Keeps what the client says."""
+        self.heard.append(message)
+
+    async def receive(self) -> ServerMessage | None:
+        """The next thing that is said."""
+        return parse_event(self._said.pop(0)) if self._said else None
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+@pytest.fixture
+def scripted_wire() -> Callable[..., ScriptedWire]:
+    """`scripted_wire(json, json, ...)`, whose `dial` goes in place of the real one."""
+    return ScriptedWire

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 
 import pytest
@@ -20,7 +21,17 @@ from streaming.errors import (
     Unauthorized,
     Unreachable,
 )
-from streaming.events import Event, Final, Finalized, Gap, Marker, Partial, Stopped
+from streaming.events import (
+    Event,
+    Final,
+    Finalized,
+    Gap,
+    Marker,
+    Partial,
+    Revise,
+    SpeakerLabel,
+    Stopped,
+)
 from streaming.protocol import Resume
 
 BLOCK = 3_200  # bytes: 0.1 s
@@ -342,3 +353,33 @@ def test_another_connection_takes_the_session_over(daemon, pcm) -> None:
             await wire.close()
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("diarize", [True, False, None])
+def test_speakers_are_asked_for(scripted_wire, diarize: bool | None) -> None:
+    """`start` says so, or leaves it to the daemon; what comes of it is delivered, once."""
+    limits = {
+        "max_frame_bytes": 1,
+        "max_backlog_s": 1,
+        "idle_timeout_s": 1,
+        "resume_window_s": 1,
+        "max_window_s": 1,
+        "settle_after_s": 1,
+    }
+    about = {"session": "s", "resume_token": "t", "seq": 0, "next_sample": 0}
+    machine = {"model": "m", "device": "d", "version": "0"}
+    named = '{"type":"revise","seq":1,"reason":"named","speaker":{"id":"S1","name":"Ada"}}'
+    wire = scripted_wire(
+        json.dumps({"type": "started", "limits": limits} | about | machine),
+        named,
+        named,
+        '{"type":"stopped","seq":2,"audio_end":0.0,"ledger":{}}',
+    )
+
+    async def main() -> list[Event]:
+        async with connect("http://nowhere", FORMAT, diarize=diarize, dial=wire.dial) as stream:
+            return await _collect(stream)
+
+    revise, _ = asyncio.run(main())
+    assert isinstance(revise, Revise) and revise.speaker == SpeakerLabel(id="S1", name="Ada")
+    assert json.loads(wire.heard[0]).get("diarize") is diarize

@@ -38,10 +38,15 @@ def test_not_a_terminal() -> None:
         captions.show(_partial("Hel", "lo"))
         captions.note("Connected again.")
         captions.show(_final(text="word " * 30 + "end"))
-        captions.show(_final(2, speaker=SpeakerLabel(id="S1", name="Nell")))
+        captions.show(_final(2, speaker=SpeakerLabel(id="S1", name="Nell", settled=True)))
+        captions.show(_final(3, speaker=SpeakerLabel(id="S2")))
     written = console.file.getvalue()
     assert "\x1b" not in written
-    assert written.splitlines() == ["01:02  " + "word " * 30 + "end", "01:03  Nell: Hello there."]
+    assert written.splitlines() == [
+        "01:02  " + "word " * 30 + "end",
+        "01:03  Nell: Hello there.",
+        "01:04  S2?: Hello there.",
+    ]
     assert notes.file.getvalue() == "Connected again.\n"
 
 
@@ -70,6 +75,51 @@ def test_narrow_and_wide(width: int) -> None:
     lines = _shown(console).splitlines()
     assert all(len(line.rstrip("\r")) <= width for line in lines)
     assert " ".join(words).replace(" ", "") in "".join(lines).replace(" ", "")
+
+
+def test_speakers() -> None:
+    """Each has a colour, names stand in a column, and what may still change has a question mark."""
+    console = _console(color_system="standard")
+    with Captions(console) as captions:
+        captions.show(_final(1, speaker=SpeakerLabel(id="S1", name="Nell", settled=True)))
+        captions.show(_final(2, speaker=SpeakerLabel(id="S2")))
+        captions.show(_final(3, speaker=SpeakerLabel(id="S1", name="Nell", settled=True)))
+        captions.show(Revise(seq=4, utterance=2, rev=1, speaker=SpeakerLabel(id="S1", name="Nell")))
+    written = console.file.getvalue()
+    assert "\x1b[1;36mNell\x1b[0m" in written and "\x1b[33mS2\x1b[0m\x1b[2;33m?\x1b[0m" in written
+    lines = [line.strip() for line in _shown(console).splitlines() if ":" in line]
+    assert lines == [
+        "01:02  Nell   Hello there.",
+        "01:03  S2?    Hello there.",
+        "01:04  Nell   Hello there.",
+        "· 01:03 was Nell",
+    ]
+
+
+def test_a_line_that_waits_for_its_label() -> None:
+    """Is to be read all the while, below the printed ones."""
+    console = _console()
+    with Captions(console) as captions:
+        captions.show(_partial("Hel", "lo").model_copy(update={"speaker": SpeakerLabel(id="S1")}))
+        captions.show(_final(text="Hello, Nell."))
+        captions._live.refresh()
+        assert "Hello, Nell." in _shown(console) and captions._foot.partial is None
+        before = len(console.file.getvalue())
+        captions.show(Revise(seq=2, utterance=1, rev=1, speaker=SpeakerLabel(id="S1")))
+        assert captions._foot.held == () and "\x1b[36mS1\x1b[0m" in console.file.getvalue()[before:]
+
+
+def test_the_final_of_another_utterance() -> None:
+    """Leaves the open one open; its own, or a gap, ends it."""
+    captions = Captions(_console(terminal=False))
+    captions.show(_partial("Hel", "lo", utterance=2))
+    captions.show(_final(5))
+    assert captions._foot.partial is not None
+    captions.show(_final(2))
+    assert captions._foot.partial is None
+    captions.show(_partial("Hel", "lo", utterance=3))
+    captions.show(Gap(seq=6, start=61.0, end=62.0, reason="suppressed:no_words"))
+    assert captions._foot.partial is None
 
 
 def test_no_color(monkeypatch: pytest.MonkeyPatch) -> None:

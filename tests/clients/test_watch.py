@@ -89,3 +89,19 @@ def test_what_cannot_be_watched(daemon, cable) -> None:
                     await viewer
 
     asyncio.run(main())
+
+
+def test_what_is_said_of_speakers(scripted_wire) -> None:
+    """A split and a name come through as they are, a name without an utterance too."""
+    wire = scripted_wire(
+        '{"type":"snapshot","session":"talk","seq":1,"live":true,"utterances":[]}',
+        '{"type":"revise","seq":2,"utterance":1,"rev":1,"reason":"voices_told_apart","text":"Shall we?","end":1.5,'
+        '"split":[{"utterance":9,"start":1.5,"end":2.0,"text":"Yes.","language":"en","speaker":{"id":"S2"}}]}',
+        '{"type":"revise","seq":3,"reason":"named","speaker":{"id":"S2","name":"Ada"}}',
+        '{"type":"revise","seq":3,"reason":"named","speaker":{"id":"S2","name":"Ada"}}',
+        '{"type":"stopped","seq":4,"audio_end":2.0,"ledger":{}}',
+    )
+    _, split, named, stopped = asyncio.run(_collect(watch("http://nowhere", "talk", dial=wire.dial)))
+    assert split.split[0].speaker.id == "S2" and (split.end, split.rev) == (1.5, 1)
+    assert (named.utterance, named.rev, named.speaker.name) == (None, None, "Ada")
+    assert isinstance(stopped, Stopped)

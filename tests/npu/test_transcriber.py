@@ -130,3 +130,14 @@ def test_all_windows_of_a_recording(transcriber: ModelTranscriber, clips: dict[s
             abs(f.confidence - a.confidence) for f, a in zip(found.words, alone.words, strict=True)
         ]
         assert max(differences, default=0) < 0.05
+
+
+def test_a_partial_of_hardly_any_speech(transcriber: ModelTranscriber, clips: dict[str, Array]) -> None:
+    """Has no more tokens than fit into what was said after the pre-roll; forced words stay whatever their number."""
+    audio = clips["two_cities"][5 * SAMPLE_RATE :][: round(0.8 * SAMPLE_RATE)]
+    quiet = round(0.5 * SAMPLE_RATE)
+    short = Window(0, 0, audio, (), (), Purpose.PARTIAL, quiet=quiet)
+    assert len(transcriber.transcribe(short).tokens) <= 3
+    forced = transcriber.transcribe(window(clips["beckett"])).tokens
+    again = Window(0, 0, audio, forced, (), Purpose.PARTIAL, quiet=quiet)
+    assert transcriber.transcribe(again).tokens == forced

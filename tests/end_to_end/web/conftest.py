@@ -35,12 +35,13 @@ import asyncio, sys
 from pathlib import Path
 from daemon import log
 from daemon.config import Config
+from daemon.engine import Engine
 from daemon.server import running
 from npu.scripted import ScriptedTranscriber
 words = [(0.4 * i, 0.4 * i + 0.3, f"word{i}") for i in range(1500)]
 async def main():
     log.configure("info")
-    async with running(Config.load(Path(sys.argv[1])), ScriptedTranscriber(words)) as url:
+    async with running(Config.load(Path(sys.argv[1])), Engine(ScriptedTranscriber(words))) as url:
         print("listening on", url, file=sys.stderr, flush=True)
         await asyncio.Event().wait()
 asyncio.run(main())
@@ -49,6 +50,7 @@ _REAL = """
 import sys
 from pathlib import Path
 from daemon.config import Config
+from daemon.engine import Engine
 from daemon.server import serve
 sys.exit(serve(Config.load(Path(sys.argv[1]))))
 """
@@ -196,6 +198,7 @@ def _note(errors: list[str], message: Any) -> None:
         message.type == "error"
         and "ERR_" not in text
         and "WebSocket" not in text
+        and "status of 400" not in text
         and "status of 401" not in text
     ):
         errors.append(text)

@@ -236,21 +236,23 @@ def test_a_screen_reader(scripted_daemon, open_page) -> None:
 @pytest.mark.parametrize("contrast", ["normal", "more"])
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_the_colours(scripted_daemon, open_page, theme: str, contrast: str) -> None:
-    """Text has a contrast of 4.5 or more (high contrast: 7), borders of controls 3."""
+    """Text has a contrast of 4.5 or more (high contrast: 7), speakers' too, borders of controls 3."""
     page = open_page(f"{scripted_daemon.url}/web")
     page.evaluate(
         "([theme, contrast]) => Object.assign(document.documentElement.dataset, {theme, contrast})",
         [theme, contrast],
     )
-    names = ("paper", "panel", "ink", "dim", "edge", "accent", "on-accent", "live", "warn-paper", "warn-ink")
+    hues = tuple(f"hue-{number}" for number in range(1, 9))
+    roles = ("paper", "panel", "ink", "dim", "edge", "accent", "on-accent", "live", "warn-paper", "warn-ink")
     colours = page.evaluate(
         "(names) => { const s = getComputedStyle(document.documentElement);"
         " return Object.fromEntries(names.map((n) => [n, s.getPropertyValue('--' + n).trim()])) }",
-        names,
+        [*roles, *hues],
     )
+    assert len({colours[hue] for hue in hues}) == len(hues)
     least = 7.0 if contrast == "more" else 4.5
     for paper in ("paper", "panel"):
-        for text in ("ink", "dim", "accent", "live"):
+        for text in ("ink", "dim", "accent", "live", *hues):
             assert _contrast(colours[text], colours[paper]) >= least, (text, paper)
         assert _contrast(colours["edge"], colours[paper]) >= 3.0
     assert _contrast(colours["on-accent"], colours["accent"]) >= least

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -66,20 +67,27 @@ def test_messages_that_come_twice(run) -> None:
           .map((message) => t.apply(message).kind);
         return [kinds, texts(), t.seq];
     """
-    ) == [["added", "none", "hole", "added", "added"], ["a", "b", "c"], 3]
+    ) == [["changed", "none", "hole", "changed", "changed"], ["a", "b", "c"], 3]
 
 
-def test_a_partial_that_comes_after_its_final(run) -> None:
-    """Is not shown again; and a final closes what was open before it."""
+def test_what_closes_an_open_utterance(run) -> None:
+    """Its own final, a gap, or the end; not the final of another, which may have any number."""
     assert run(
         _SAID
         + """
-        t.apply(partial(0, "a")); t.apply(partial(1, "b"));
-        t.apply(final(1, 1, "b."));
-        const late = t.apply(partial(1, "b")).kind;
-        return [late, t.open.size, texts()];
+        const open = () => [...t.open.keys()];
+        t.apply(partial(1, "a")); t.apply(partial(2, "b"));
+        t.apply(final(1, 3, "c."));
+        const seen = [open()];
+        t.apply(final(2, 1, "a."));
+        seen.push(open(), t.apply(partial(1, "a")).kind, texts());
+        t.apply({ type: "gap", seq: 3, start: 2, end: 3, reason: "suppressed:no_words" });
+        seen.push(open());
+        t.apply(partial(4, "d"));
+        t.apply({ type: "stopped", seq: 4, audio_end: 9 });
+        return [...seen, open()];
     """
-    ) == ["none", 0, ["b."]]
+    ) == [[1, 2], [2], "none", ["a.", "c."], [], []]
 
 
 def test_a_revision(run) -> None:
@@ -93,7 +101,115 @@ def test_a_revision(run) -> None:
         t.apply({ type: "revise", seq: 4, utterance: 7, rev: 3, speaker: { id: "S1", settled: true } });
         return [first, old.kind, texts(), t.lines[0].speaker.id, t.seq];
     """
-    ) == [{"kind": "changed", "index": 0}, "none", ["hello"], "S1", 4]
+    ) == [{"kind": "changed", "added": [], "split": [], "revised": [0]}, "none", ["hello"], "S1", 4]
+
+
+def test_a_final_that_comes_late(run) -> None:
+    """Stands in its place by time, and by number where the time is the same; a gap is before such text."""
+    assert run(
+        _SAID
+        + """
+        t.apply(final(1, 5, "e")); t.apply(final(2, 9, "i"));
+        const late = t.apply(final(3, 7, "g"));
+        t.apply(final(4, 6, "g again", { start: 7 }));
+        t.apply({ type: "gap", seq: 5, start: 9, end: 9.5, reason: "overload" });
+        t.apply({ type: "revise", seq: 6, utterance: 7, rev: 1, text: "g!" });
+        return [late.added, texts()];
+    """
+    ) == [[1], ["e", "g again", "g!", "overload", "i"]]
+
+
+def test_an_utterance_of_two_speakers(run) -> None:
+    """Is split: the first keeps its number, the others are lines of their own between it and the next."""
+    assert run(
+        _SAID
+        + """
+        t.apply(final(1, 1, "Shall we? Yes. Good.", { end: 4, speaker: { id: "S1" } }));
+        t.apply(final(2, 5, "Next."));
+        const line = (utterance, start, text, id) =>
+          ({ utterance, start, end: start + 1, text, language: "en", rev: 0, speaker: { id } });
+        const change = t.apply({ type: "revise", seq: 3, utterance: 1, rev: 1, reason: "voices_told_apart", end: 2,
+          text: "Shall we?", speaker: { id: "S1" }, split: [line(8, 2, "Yes.", "S2"), line(9, 3, "Good.", "S1")] });
+        t.apply({ type: "revise", seq: 4, utterance: 8, rev: 1, reason: "named", speaker: { id: "S2", name: "Ada" } });
+        return [change, texts(), t.lines.map(({ speaker }) => speaker?.name ?? speaker?.id), t.lines[0].end,
+          t.roster.speakers.map(({ label, seconds }) => [label.id, seconds])];
+    """
+    ) == [
+        {"kind": "changed", "added": [], "split": [1, 2], "revised": [0]},
+        ["Shall we?", "Yes.", "Good.", "Next."],
+        ["S1", "Ada", "S1", None],
+        2,
+        [["S1", 2], ["S2", 1]],
+    ]
+
+
+def test_a_speaker_who_is_named(run) -> None:
+    """All that is labelled so, open or finished, is labelled anew, and keeps it that it is settled."""
+    assert run(
+        _SAID
+        + """
+        t.apply(final(1, 1, "a", { speaker: { id: "S1", settled: true } }));
+        t.apply(final(2, 2, "b", { speaker: { id: "S2", settled: false } }));
+        t.apply(final(3, 3, "c", { speaker: { id: "S1", settled: false } }));
+        t.apply({ ...partial(4, "d"), speaker: { id: "S1", settled: false } });
+        const change = t.apply({ type: "revise", seq: 4, reason: "named", speaker: { id: "S1", name: "Ada", settled: false } });
+        const named = t.lines.map(({ speaker }) => [speaker.name ?? "", speaker.settled]);
+        const open = t.open.get(4).speaker.name;
+        t.apply({ type: "revise", seq: 5, reason: "named", speaker: { id: "S1", settled: false } });
+        return [change.revised, named, open, t.roster.label("S1").name ?? ""];
+    """
+    ) == [[0, 2], [["Ada", True], ["", False], ["Ada", False]], "Ada", ""]
+
+
+def test_labels_settle(run) -> None:
+    """Once the audio has come as far as the server says, and all of them at the end."""
+    assert run(
+        _SAID
+        + """
+        const settled = () => t.lines.map(({ speaker }) => speaker.settled);
+        t.apply({ type: "started", session: "s", limits: { settle_after_s: 10 } });
+        t.apply(final(1, 1, "a", { speaker: { id: "S1", settled: false } }));
+        t.apply(final(2, 9, "b", { speaker: { id: "S2", settled: false } }));
+        const seen = [settled()];
+        const change = t.apply({ ...partial(10, "c"), end: 12 });
+        seen.push(settled(), change.revised);
+        t.apply({ type: "stopped", seq: 3, audio_end: 12 });
+        return [...seen, settled()];
+    """
+    ) == [[False, False], [True, False], [0], [True, True]]
+
+
+def test_who_has_spoken(run) -> None:
+    """Speakers are in order of their numbers; one whose last line turns out to be another's is gone."""
+    assert run(
+        _SAID
+        + """
+        [10, 2, 1].forEach((id, i) => t.apply(final(i + 1, i, "x", { speaker: { id: "S" + id } })));
+        const before = t.roster.speakers.map(({ label }) => label.id);
+        t.apply({ type: "revise", seq: 4, utterance: 0, rev: 1, reason: "voices_joined", speaker: { id: "S2" } });
+        return [before, t.roster.speakers.map(({ label, seconds }) => [label.id, seconds])];
+    """
+    ) == [["S1", "S2", "S10"], [["S1", 1], ["S2", 2]]]
+
+
+@pytest.mark.parametrize(
+    ("speaker", "name", "sign"),
+    [
+        ({"id": "S12"}, "Speaker 12", "12"),
+        ({"id": "S2", "name": "Ada"}, "Ada", "Ad"),
+        ({"id": "S2", "name": "ada maria lovelace"}, "ada maria lovelace", "AL"),
+        ({"id": "S2", "name": "Łukasz"}, "Łukasz", "Łu"),
+        ({"id": "S2", "name": "Ngũgĩ wa Thiong'o"}, "Ngũgĩ wa Thiong'o", "NT"),
+        ({"id": "S2", "name": "☺"}, "☺", "☺"),
+        ({"id": "left"}, "left", "lef"),
+    ],
+)
+def test_what_a_speaker_is_called(run, speaker: dict[str, str], name: str, sign: str) -> None:
+    """The name, or a number; the sign is the initials, or the number."""
+    assert run(f"""
+        const {{ speakerName, speakerSign }} = await load("words.js");
+        return [speakerName({json.dumps(speaker)}), speakerSign({json.dumps(speaker)})];
+    """) == [name, sign]
 
 
 def test_a_snapshot(run) -> None:
@@ -244,6 +360,7 @@ def test_text_that_looks_like_markup(run) -> None:
           earlier: part("earlier"), later: part("later"), jump: part("jump") }, transcript);
         const text = "<img src=x onerror=alert(1)> & <b>so on</b>";
         captions.show(transcript.apply({ type: "final", seq: 1, utterance: 1, start: 0, end: 1, text, language: "en",
-          speaker: { id: "S2", settled: true } }));
-        return [part("log").querySelectorAll("img, b").length, part("log").querySelector(".text").textContent];
-    """) == [0, "Speaker 2 <img src=x onerror=alert(1)> & <b>so on</b>"]
+          speaker: { id: "S2", name: "<i>Ada</i>", settled: true } }));
+        return [part("log").querySelectorAll("img, b").length, part("log").querySelector(".text").textContent,
+          part("log").querySelector(".name").textContent];
+    """) == [0, "<img src=x onerror=alert(1)> & <b>so on</b>", "<i>Ada</i>"]
