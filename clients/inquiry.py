@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -15,7 +16,28 @@ from streaming.errors import Unreachable
 
 def ask(address: Address, url: str, token: str | None = None, timeout_s: float = 10.0) -> bytes:
     """The body of a GET. Unreachable when no daemon answers, a ProtocolError when it refuses. Blocks."""
-    request = Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})
+    return _answer(address, Request(url, headers=_headers(token)), timeout_s)
+
+
+def tell(
+    address: Address,
+    url: str,
+    method: str,
+    said: Mapping[str, object] | None = None,
+    token: str | None = None,
+    timeout_s: float = 10.0,
+) -> bytes:
+    """Asks for a change: POST, PATCH or DELETE, with JSON -> the answer's body. Raises what `ask` does. Blocks."""
+    body = None if said is None else json.dumps(said).encode()
+    headers = {"Content-Type": "application/json", **_headers(token)}
+    return _answer(address, Request(url, body, headers, method=method), timeout_s)
+
+
+def _headers(token: str | None) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def _answer(address: Address, request: Request, timeout_s: float) -> bytes:
     try:
         with _opener(address).open(request, timeout=timeout_s) as response:
             body: bytes = response.read()

@@ -10,11 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from clients.address import DEFAULT_URL
-
-
-def _examples(*lines: tuple[str, str]) -> str:
-    return "\n".join(["Examples:", *(f"  {command}\n      [dim]{what}[/dim]" for command, what in lines)])
-
+from daemon import voices_cli
+from daemon.options import ConfigFile, Session, Speakers, Token, Url
+from daemon.options import examples as _examples
 
 app = typer.Typer(
     help="Live captions: a daemon that turns a microphone or a socket into text, and the tools around it.",
@@ -31,21 +29,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["--help", "-h"]},
 )
 
-Url = Annotated[str, typer.Option(help="Address of the daemon.", envvar="AMANUENSIS_URL")]
-Token = Annotated[
-    str | None,
-    typer.Option(help="Token, where the daemon asks for one.", envvar="AMANUENSIS_TOKEN", show_envvar=True),
-]
-Session = Annotated[
-    str | None, typer.Option(help="Name for the session: letters, digits, “_”, “.”, “-”. Default: the time.")
-]
-Speakers = Annotated[
-    bool | None,
-    typer.Option("--speakers/--no-speakers", help="Say who speaks. Default: as the daemon is configured."),
-]
-ConfigFile = Annotated[
-    Path | None, typer.Option("--config", help="Configuration. Default: ~/.config/amanuensis/config.toml")
-]
+app.add_typer(voices_cli.app, name="voices")
 
 
 def _version(wanted: bool) -> None:

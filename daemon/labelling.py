@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from daemon.listening import Listening
@@ -12,6 +12,7 @@ from streaming.channels import ChannelTurns
 from streaming.errors import StateError
 from streaming.events import Error, Event, SpeakerLabel
 from streaming.labels import Labels
+from streaming.recognition import KnownVoice
 
 _STOPPED = "Speaker labels have stopped: the voice models failed. The text goes on; the log has more."
 LAST_LABELS_S = 10.0  # how long the end of a session waits for them
@@ -20,11 +21,21 @@ LAST_LABELS_S = 10.0  # how long the end of a session waits for them
 class Labelling:
     """The labels of a live session. All methods belong to the event loop."""
 
-    def __init__(self, labels: Labels, channels: ChannelTurns | None, listening: Listening | None) -> None:
-        """channels: the source of the labels where speakers have channels of their own; no models are needed then."""
+    def __init__(
+        self,
+        labels: Labels,
+        channels: ChannelTurns | None,
+        listening: Listening | None,
+        closed: Callable[[Labelling], None] = lambda _labelling: None,
+    ) -> None:
+        """channels: the source of the labels where speakers have channels of their own; no models are needed then.
+
+        closed: called when the session is over.
+        """
         self.labels = labels
         self.channels = channels
         self._listening = listening
+        self._closed = closed
         self._arrived: Callable[[int], float] = lambda _sample: 0.0
         self._changed: Callable[[], None] = lambda: None
         self._tell: Callable[[Event], None] = lambda _event: None
@@ -58,6 +69,11 @@ class Labelling:
         self._changed()
         return label
 
+    def know(self, voices: Sequence[KnownVoice]) -> None:
+        """Others are labelled by name from now on."""
+        self.labels.know(voices)
+        self._changed()
+
     def tick(self, finishing: bool) -> None:
         """Now and then: a session that is over does not wait for its labels for ever."""
         if not finishing or self.labels.idle:
@@ -72,6 +88,7 @@ class Labelling:
         """The session is over."""
         if self._listening is not None:
             self._listening.remove(self)
+        self._closed(self)
 
     # the listening thread's side
 

@@ -43,6 +43,8 @@ PATHS = {
     "/v1/sessions/{session}/transcript.{json,srt,vtt,txt,md}": "its text so far",
     "/transcribe": "POST: a recording in, its transcript out",
     "/v1/audio/transcriptions": "POST: the same, as OpenAI's clients do it",
+    "/v1/voices": "people who are labelled by name: GET, POST",
+    "/v1/voices/{name}": "one of them: DELETE",
     "/v1/tickets": "POST: admits a browser's WebSocket once",
 }
 

@@ -199,7 +199,7 @@ class Service:
             self.engine.judges() if self.engine.judges else None, self.config.speech.vad()
         )
         options = SessionOptions(record.language, start.partials, start.words)
-        labelling = self.speakers.open(start, point.sample if point else 0, speakers)
+        labelling = self.speakers.open(record.id, start, point.sample if point else 0, speakers)
         labels = labelling.labels if labelling else None
         core = Session(detector, options, self.config.speech.session(), point, labels)
         driver = SessionDriver(
@@ -344,6 +344,7 @@ class Service:
         if (driver := self.drivers.get(session)) is not None:
             driver.dismiss(UnknownSession("This session was deleted."))
             driver.close()
+        self.speakers.heard.forget(session)
         self.hub.end(session)
 
 

@@ -272,7 +272,7 @@ def _changes(lines: Sequence[Utterance], wanted: SessionChange) -> list[Revise]:
     return edits + [
         Revise(seq=0, reason="named", speaker=SpeakerLabel(id=speaker, name=name, settled=True))
         for speaker, name in names.items()
-        if labels[speaker].name != name
+        if labels[speaker].name != name or labels[speaker].confidence is not None  # a person confirms a voice
     ]
 
 

@@ -11,7 +11,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from daemon import metrics, pages, recordings_api, refusals, sessions_api, viewers, webfiles
+from daemon import metrics, pages, recordings_api, refusals, sessions_api, viewers, voices_api, webfiles
 from daemon.adapters import openai_rest
 from daemon.auth import bearer
 from daemon.guard import Guard
@@ -77,6 +77,7 @@ def create_app(service: Service) -> FastAPI:
     uploads = Uploads(service)
     app.include_router(recordings_api.create_router(service, uploads), dependencies=[Depends(admitted)])
     app.include_router(openai_rest.create_router(service, uploads), dependencies=[Depends(admitted)])
+    app.include_router(voices_api.create_router(service), dependencies=[Depends(admitted)])
     app.add_api_websocket_route("/v1/stream", stream_endpoint)
     return app
 
@@ -183,6 +184,6 @@ def status_of(service: Service) -> dict[str, Any]:
             for driver in service.drivers.values()
         ],
         "viewers": service.hub.viewers,
-        "notes": list(service.notes),
+        "notes": [*service.notes, *service.speakers.notes],
         "attributions": list(ATTRIBUTIONS),
     }

@@ -4,6 +4,9 @@ AmanuensisError
 ├── ProtocolError        the peer broke the contract; carries the close code of PROTOCOL section 4
 │   ├── BadMessage       4400 bad_message
 │   │   └── UnknownModel 404  model_not_found
+│   ├── UnknownVoice     404  unknown_voice
+│   ├── VoiceExists      409  voice_exists
+│   ├── VoicesBroken     503  voices_broken
 │   ├── Unauthorized     4401 unauthorized
 │   ├── ForbiddenOrigin  4403 forbidden_origin
 │   ├── UnknownSession   4404 unknown_session
@@ -49,6 +52,27 @@ class UnknownModel(BadMessage):
 
     code = "model_not_found"
     http_status = 404
+
+
+class UnknownVoice(ProtocolError):
+    """Nobody of this name is enrolled, or a speaker's voice is not in memory. HTTP only."""
+
+    code = "unknown_voice"
+    http_status = 404
+
+
+class VoiceExists(ProtocolError):
+    """Somebody of this name is enrolled, and replacing the voice was not asked for. HTTP only."""
+
+    code = "voice_exists"
+    http_status = 409
+
+
+class VoicesBroken(ProtocolError):
+    """The file of enrolled voices cannot be used as it is. HTTP only."""
+
+    code = "voices_broken"
+    http_status = 503
 
 
 class Unauthorized(ProtocolError):

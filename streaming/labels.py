@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from streaming.attribution import NEAR_S, attribute, dominant
 from streaming.audio import Samples
 from streaming.events import SpeakerLabel, SpokenWord
+from streaming.recognition import KnownVoice, Recognition
 from streaming.turns import Turn
 from streaming.window import SAMPLE_RATE, Word
 
@@ -98,12 +99,21 @@ class _Followed:
 class Labels:
     """One session's labels, over a source of turns."""
 
-    def __init__(self, source: TurnSource, settle_after_s: float, known: int = 0) -> None:
-        """known: how many speakers the session had in an earlier life: their voices are gone, their ids are taken."""
+    def __init__(
+        self, source: TurnSource, settle_after_s: float, known: int = 0, voices: Sequence[KnownVoice] = ()
+    ) -> None:
+        """known: how many speakers the session had in an earlier life: their voices are gone, their ids are taken.
+
+        voices: of people who are labelled by name.
+        """
         self._source = source
         self._settle_after = round(settle_after_s * SAMPLE_RATE)
         self._known = known
-        self._names: dict[int, SpeakerLabel] = {}  # of those who have one
+        self._names: dict[int, SpeakerLabel] = {}  # given by a person
+        self._recognition = Recognition(voices)
+        self._position = 0  # samples received
+        self._finishing = False
+        self._labelled: set[int] = set()  # speakers of lines that were shown
         self._followed: list[_Followed] = []  # in the order of their finals
         self._about_speakers: list[Change] = []
         self._fresh = False  # the source has learnt something since the last look
@@ -113,23 +123,27 @@ class Labels:
 
     def receive_audio(self, samples: Samples, verdicts: Sequence[bool]) -> None:
         """samples [n], and the verdicts on the frames that are complete with them."""
+        self._position += len(samples)
         if not self._given_up:
             self._source.receive_audio(samples)
             self._source.receive_verdicts(verdicts)
 
     def skip(self, samples: int) -> None:
         """Audio is missing."""
+        self._position += samples
         self._source.skip(samples)
 
     def receive_heard(self, job: Any, heard: Any) -> None:
         """What the model made of a job."""
         self._source.receive_heard(job, heard)
         self._fresh = True
+        self._recognise()
 
     def finish(self) -> None:
         """No more audio comes."""
         self._source.finish()
-        self._fresh = True
+        self._fresh = self._finishing = True
+        self._recognise()
 
     def give_up(self) -> None:
         """The models failed: lines keep the labels they have, and later ones get none."""
@@ -144,7 +158,20 @@ class Labels:
                 raise KeyError(speaker)
             self._names[number] = label
         self._about_speakers.append(Change(None, "named", label))
+        self._recognition.give(number, name)
+        self._recognise()
         return label
+
+    def know(self, voices: Sequence[KnownVoice]) -> None:
+        """Others are labelled by name from now on."""
+        self._recognition.know(voices)
+        self._recognise()
+
+    def voices(self) -> dict[str, Any]:
+        """The voice of each speaker who has one."""
+        return {
+            self._id(number): voice for number, voice in self._source.speakers.items() if voice is not None
+        }
 
     def note_edit(self, utterance: int) -> None:
         """A person changed its text."""
@@ -190,6 +217,8 @@ class Labels:
     ) -> None:
         """A line was shown with this label: it may have to be revised."""
         shown = None if label is None else int(label.id.removeprefix("S")) - self._known
+        if shown is not None:
+            self._labelled.add(shown)
         if label is None or not label.settled:
             timed = words[-1].end > 0
             self._followed.append(_Followed(utterance, start, end, words, shown, whole=not timed))
@@ -226,6 +255,7 @@ class Labels:
         if speaker is None or (speaker == line.shown and not rest):
             return []
         before, line.shown = line.shown, speaker
+        self._labelled.add(speaker)
         label = self._label(speaker, settled)
         if not rest:
             return [Change(line.utterance, self._reason(before), label)]
@@ -247,8 +277,20 @@ class Labels:
             return "labelled"
         return "voices_told_apart" if before in self._source.speakers else "voices_joined"
 
+    def _recognise(self) -> None:
+        """Whose names have become known, or have proved to be another's, is said once for all their lines."""
+        changed = self._recognition.review(self._source.speakers, self._position, hurry=self._finishing)
+        self._about_speakers += [
+            Change(None, "recognised", self._label(speaker, settled=False))
+            for speaker in changed
+            if speaker in self._labelled and speaker not in self._names
+        ]
+
     def _label(self, speaker: int, settled: bool) -> SpeakerLabel:
-        known = self._names.get(speaker)
-        if known is None:
-            return SpeakerLabel(id=f"S{speaker + self._known}", settled=settled)
-        return known.model_copy(update={"settled": settled})
+        if (given := self._names.get(speaker)) is not None:
+            return given.model_copy(update={"settled": settled})
+        name, confidence = self._recognition.match(speaker) or (None, None)
+        return SpeakerLabel(id=self._id(speaker), name=name, confidence=confidence, settled=settled)
+
+    def _id(self, speaker: int) -> str:
+        return f"S{speaker + self._known}"

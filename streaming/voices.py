@@ -22,10 +22,7 @@ def recognise(
     """
     claims: list[tuple[float, int, str]] = []
     for speaker, voice in voices.items():
-        alike: dict[str, float] = {}
-        for name, print_ in known:
-            alike[name] = max(alike.get(name, -1.0), _cosine(voice, print_))
-        ranked = sorted(alike.items(), key=lambda pair: pair[1], reverse=True)
+        ranked = sorted(alike(voice, known).items(), key=lambda pair: pair[1], reverse=True)
         if ranked and ranked[0][1] >= ALIKE and (len(ranked) == 1 or ranked[0][1] - ranked[1][1] >= MARGIN):
             claims.append((ranked[0][1], speaker, ranked[0][0]))
     found: dict[int, tuple[str, float]] = {}
@@ -37,6 +34,14 @@ def recognise(
     return found
 
 
-def _cosine(a: Voiceprint, b: Voiceprint) -> float:
-    norm = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return float(np.dot(a, b)) / norm if norm > 0 else 0.0
+def alike(voice: Voiceprint, known: Sequence[tuple[str, Voiceprint]]) -> dict[str, float]:
+    """name -> cosine, of the most alike of its voiceprints."""
+    if not known:
+        return {}
+    prints = np.stack([print_ for _, print_ in known])
+    norms = np.linalg.norm(prints, axis=1) * np.linalg.norm(voice)
+    cosines = np.divide(prints @ voice, norms, out=np.zeros_like(norms), where=norms > 0)
+    found: dict[str, float] = {}
+    for (name, _), cosine in zip(known, cosines.tolist(), strict=True):
+        found[name] = max(found.get(name, -1.0), cosine)
+    return found

@@ -59,6 +59,15 @@ def assets() -> Path:
 
 
 @pytest.fixture(scope="session")
+def meetings() -> Path:
+    """A folder with a recorded meeting, m2.flac, and each voice of it alone, enrol/; not in the repository."""
+    folder = ROOT.parent / "shared" / "meetings"
+    if not (folder / "m2.flac").exists():
+        pytest.skip(f"{folder} is not on this machine: the meeting is no part of the repository")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def recording(assets: Path) -> Callable[[str], NDArray[np.float32]]:
     """Loads a recording: [n] at 16 kHz."""
     loaded: dict[str, NDArray[np.float32]] = {}

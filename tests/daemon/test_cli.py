@@ -54,6 +54,7 @@ def test_help_teaches_and_is_quick() -> None:
         "stream",
         "transcribe",
         "watch",
+        "voices",
         "devices",
         "doctor",
         "Examples",

@@ -275,3 +275,20 @@ def test_speakers_in_a_transcript(visit) -> None:
         assert data["utterances"][1]["speaker"] == {"id": "S1", "settled": False}
 
     visit(test)
+
+
+def test_a_person_confirms_a_name_that_was_recognised(visit) -> None:
+    """It is the person's word from then on, without a confidence; to say it again changes nothing."""
+
+    async def test(client: httpx.AsyncClient, d: Any) -> None:
+        await _over(d.service, finals=1)
+        label = SpeakerLabel(id="S1", name="Nell", confidence=0.7)
+        final = _final(1).model_copy(update={"seq": 3, "utterance": 2, "speaker": label})
+        await d.service.journal.append("old", [final], 9 * 16_000, Ledger())
+        for _ in range(2):
+            answer = await client.patch("/v1/sessions/old", json={"speakers": {"S1": "Nell"}})
+            (speaker,) = answer.json()["speakers"]
+            assert speaker["name"] == "Nell" and speaker["confidence"] is None
+            assert answer.json()["seq"] == 4
+
+    visit(test)

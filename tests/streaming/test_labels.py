@@ -7,6 +7,7 @@ from npu.scripted import ScriptedTranscriber
 from streaming.errors import StateError
 from streaming.events import Final, Ledger, Partial, Revise, Stopped
 from streaming.labels import Labels
+from streaming.roster import Voice
 from streaming.session import Session
 from streaming.settings import ResumePoint, SessionOptions
 from streaming.transcript import apply
@@ -267,3 +268,86 @@ def test_labels_after_the_end():
     run = Run(Script((0.5, 2.7, 1)), WORDS).stream(TALK).finish()
     with pytest.raises(StateError):
         run.session.revise(1, 1, "late")
+
+
+class Voices(Script):
+    """A script whose speakers have voices: `heard` says which."""
+
+    def __init__(self, *turns, **more) -> None:
+        super().__init__(*turns, **more)
+        self.heard = {}
+
+    @property
+    def speakers(self):
+        return {speaker: self.heard.get(speaker) for speaker in super().speakers}
+
+
+ANNA, BERT = np.eye(4, dtype=np.float32)[:2]
+KNOWN = (("Anna", ANNA), ("Bert", BERT))
+
+
+def known_voices(*turns, known=KNOWN):
+    source = Voices(*turns)
+    run = Run(source, WORDS)
+    run.labels = Labels(source, SETTLE_S, voices=known)
+    run.session = Session(SpeechDetector(None), SessionOptions(), labels=run.labels)
+    return source, run
+
+
+def test_a_voice_that_is_recognised():
+    """One revision names the speaker for what was said before; what comes after has the name and its confidence."""
+    source, run = known_voices((0.5, 2.7, 1), (4.0, 6.2, 1))
+    run.stream(TALK[: round(3.5 * RATE)])
+    source.heard[1] = Voice(ANNA, 5.0)
+    run.stream(TALK[round(3.5 * RATE) :]).finish()
+    (revise,) = run.of(Revise)
+    assert (revise.utterance, revise.reason) == (None, "recognised")
+    assert (revise.speaker.id, revise.speaker.name, revise.speaker.confidence) == ("S1", "Anna", 1.0)
+    assert [final.speaker.name for final in run.of(Final)] == [None, "Anna"]
+    durable = [event for event in run.events if event.durable]
+    assert [(line.speaker.name, line.speaker.confidence) for line in apply(durable)] == [("Anna", 1.0)] * 2
+
+
+def test_a_voice_that_is_recognised_before_its_first_line():
+    """Needs no revision."""
+    source, run = known_voices((0.5, 2.7, 1), (4.0, 6.2, 2))
+    source.heard = {1: Voice(ANNA, 5.0), 2: Voice(BERT, 5.0)}
+    run.stream(TALK).finish()
+    assert [final.speaker.name for final in run.of(Final)] == ["Anna", "Bert"]
+    assert not run.of(Revise)
+
+
+def test_a_stranger_among_known_voices():
+    """Stays without a name."""
+    source, run = known_voices((0.5, 2.7, 1), (4.0, 6.2, 2))
+    source.heard = {1: Voice(ANNA, 5.0), 2: Voice(np.eye(4, dtype=np.float32)[3], 5.0)}
+    run.stream(TALK).finish()
+    assert [final.speaker.name for final in run.of(Final)] == ["Anna", None]
+
+
+def test_a_person_contradicts_a_voice():
+    """The person's name stands, and voices are not asked again."""
+    source, run = known_voices((0.5, 2.7, 1), (4.0, 6.2, 1))
+    source.heard[1] = Voice(ANNA, 5.0)
+    run.stream(TALK[: round(3.5 * RATE)])
+    run.labels.rename("S1", "Nell")
+    source.heard[1] = Voice(ANNA, 9.0)
+    run.stream(TALK[round(3.5 * RATE) :]).finish()
+    assert [(revise.reason, revise.speaker.name) for revise in run.of(Revise)] == [("named", "Nell")]
+    assert [(f.speaker.name, f.speaker.confidence) for f in run.of(Final)] == [("Anna", 1.0), ("Nell", None)]
+
+
+def test_somebody_who_is_enrolled_and_removed_while_the_session_is_live():
+    """Is named in it at once, and then not any more."""
+    source, run = known_voices((0.5, 2.7, 1), (4.0, 6.2, 1), known=())
+    source.heard[1] = Voice(ANNA, 5.0)
+    run.stream(TALK[: round(3.5 * RATE)])
+    for known in (KNOWN, ()):
+        run.labels.know(known)
+        run.events += run.session.receive_labels()
+    assert [(revise.reason, revise.speaker.name) for revise in run.of(Revise)] == [
+        ("recognised", "Anna"),
+        ("recognised", None),
+    ]
+    assert run.labels.voices() == {"S1": source.heard[1]}
+    run.stream(TALK[round(3.5 * RATE) :]).finish()

@@ -45,7 +45,7 @@ def test_someone_the_detector_hardly_hears():
 
 def test_quiet_at_both_ends():
     """Goes as well."""
-    assert spans(heard("." * 20 + "#" * 90 + "." * 20).without_pauses(turn(0, 130))) == [(17, 113)]
+    assert spans(heard("." * 20 + "#" * 100 + "." * 20).without_pauses(turn(0, 140))) == [(17, 123)]
 
 
 def test_frames_without_a_verdict():
