@@ -6,6 +6,7 @@ row when there is but one; and the factors of the cross-attention keep the same 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -34,33 +35,44 @@ def decoder_graph(weights: Weights) -> bytes:
     build.input("past", np.int32, [1])
     build.input("total", np.int32, [1])
     build.node("Shape", "tokens", start=1, end=2, to="k")
-    tables = [build.tensor(table) for table in rotation(weights.frequencies, TOKENS)]
-    x = embedded(build, weights.embedding)
-    for i, layer in enumerate(weights.decoder):
-        _declare(build, i)
-        x = build.node(
-            "Add", x, _self_attention(build, layer, build.norm(x, layer.attention_norm), i, tables)
-        )
-        x = build.node("Add", x, _cross_attention(build, layer, build.norm(x, layer.cross_norm), i))
-        x = build.node("Add", x, network(build, layer, build.norm(x, layer.network_norm)))
-    logits = build.product_by_row(build.norm(x, weights.decoder_norm), weights.head)
-    build.node("Identity", logits, to="logits")
-    build.output("logits", np.float32, [1, "k", TINY.vocabulary])
+    stack(build, weights, 1, "k", _self_attention, _cross_attention)
     return build.serialize()
 
 
-def embedded(build: LayerBuilder, embedding: Linear) -> str:
+SelfAttention = Callable[[LayerBuilder, DecoderLayer, str, int, list[str]], str]
+CrossAttention = Callable[[LayerBuilder, DecoderLayer, str, int], str]
+
+
+def stack(
+    build: LayerBuilder,
+    weights: Weights,
+    windows: int | str,
+    rows: str,
+    self_attention: SelfAttention,
+    cross_attention: CrossAttention,
+) -> None:
+    """Embedding, layers and head around two kinds of attention: `tokens` [1, rows] -> `logits` [1, rows, vocabulary].
+
+    windows: how many the caches and the encoder's keys and values are of.
+    """
+    tables = [build.tensor(table) for table in rotation(weights.frequencies, TOKENS)]
+    x = _embedded(build, weights.embedding)
+    for i, layer in enumerate(weights.decoder):
+        for name in (f"k{i}", f"v{i}"):
+            build.input(f"p{name}", np.float32, [windows, HEADS, "capacity", STORED_WIDTH])
+            build.output(f"n{name}", np.float32, [windows, HEADS, "capacity", STORED_WIDTH])
+            build.input(f"c{name}", np.float32, [windows, HEADS, "frames", HEAD_WIDTH])
+        x = build.node("Add", x, self_attention(build, layer, build.norm(x, layer.attention_norm), i, tables))
+        x = build.node("Add", x, cross_attention(build, layer, build.norm(x, layer.cross_norm), i))
+        x = build.node("Add", x, _network(build, layer, build.norm(x, layer.network_norm)))
+    logits = build.product_by_row(build.norm(x, weights.decoder_norm), weights.head)
+    build.node("Identity", logits, to="logits")
+    build.output("logits", np.float32, [1, rows, TINY.vocabulary])
+
+
+def _embedded(build: LayerBuilder, embedding: Linear) -> str:
     values = build.node("Gather", build.tensor(embedding.values), "tokens", axis=0)
     return build.node("DequantizeLinear", values, build.tensor(embedding.scale), build.tensor(embedding.zero))
-
-
-def _declare(build: LayerBuilder, i: int) -> None:
-    for name in (f"pk{i}", f"pv{i}"):
-        build.input(name, np.float32, [1, HEADS, "capacity", STORED_WIDTH])
-    for name in (f"nk{i}", f"nv{i}"):
-        build.output(name, np.float32, [1, HEADS, "capacity", STORED_WIDTH])
-    for name in (f"ck{i}", f"cv{i}"):
-        build.input(name, np.float32, [1, HEADS, "frames", HEAD_WIDTH])
 
 
 def _self_attention(build: LayerBuilder, layer: DecoderLayer, h: str, i: int, tables: list[str]) -> str:
@@ -104,7 +116,7 @@ def _cross_attention(build: LayerBuilder, layer: DecoderLayer, h: str, i: int) -
     return build.product_by_row(seen, replace(output, scale=output.scale / np.float32(_FACTOR)))
 
 
-def network(build: LayerBuilder, layer: DecoderLayer, h: str) -> str:
+def _network(build: LayerBuilder, layer: DecoderLayer, h: str) -> str:
     up = build.product_by_row(h, layer.up)
     hidden, gate = build.nodes("Split", up, outputs=[None, None], axis=-1, num_outputs=2)
     gate = build.node("QuickGelu", gate, domain=MICROSOFT, alpha=1.0)  # x * sigmoid(x)

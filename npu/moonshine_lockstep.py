@@ -11,9 +11,9 @@ from dataclasses import replace
 import numpy as np
 
 from npu.graph import MICROSOFT
-from npu.layers import LayerBuilder, rotation, side_by_side, widened_inputs, widened_outputs
-from npu.moonshine import HEAD_WIDTH, HEADS, SCALE, STORED_WIDTH, TINY, TOKENS, WIDTH
-from npu.moonshine_decoder import embedded, network
+from npu.layers import LayerBuilder, side_by_side, widened_inputs, widened_outputs
+from npu.moonshine import HEAD_WIDTH, HEADS, SCALE, STORED_WIDTH, TINY, WIDTH
+from npu.moonshine_decoder import stack
 from npu.weights import DecoderLayer, Weights
 
 
@@ -31,29 +31,8 @@ def lockstep_graph(weights: Weights) -> bytes:
     build.input("past", np.int32, ["windows"])
     build.input("total", np.int32, [1])
     build.input("heard", np.float32, ["windows", 1, 1, "frames"])
-    tables = [build.tensor(table) for table in rotation(weights.frequencies, TOKENS)]
-    x = embedded(build, weights.embedding)
-    for i, layer in enumerate(weights.decoder):
-        _declare(build, i)
-        x = build.node(
-            "Add", x, _self_attention(build, layer, build.norm(x, layer.attention_norm), i, tables)
-        )
-        x = build.node("Add", x, _cross_attention(build, layer, build.norm(x, layer.cross_norm), i))
-        x = build.node("Add", x, network(build, layer, build.norm(x, layer.network_norm)))
-    logits = build.product_by_row(build.norm(x, weights.decoder_norm), weights.head)
-    build.node("Identity", logits, to="logits")
-    build.output("logits", np.float32, [1, "windows", TINY.vocabulary])
+    stack(build, weights, "windows", "windows", _self_attention, _cross_attention)
     return build.serialize()
-
-
-def _declare(build: LayerBuilder, i: int) -> None:
-    stored: list[int | str] = ["windows", HEADS, "capacity", STORED_WIDTH]
-    for name in (f"pk{i}", f"pv{i}"):
-        build.input(name, np.float32, stored)
-    for name in (f"nk{i}", f"nv{i}"):
-        build.output(name, np.float32, stored)
-    for name in (f"ck{i}", f"cv{i}"):
-        build.input(name, np.float32, ["windows", HEADS, "frames", HEAD_WIDTH])
 
 
 def _self_attention(build: LayerBuilder, layer: DecoderLayer, h: str, i: int, tables: list[str]) -> str:
