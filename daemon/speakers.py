@@ -33,7 +33,7 @@ class Speakers:
         self.store = VoiceStore.of(config)
         self.heard = SessionVoices()
         self.notes: tuple[str, ...] = ()  # what is wrong with the store, for whoever looks after this daemon
-        self._known: tuple[KnownVoice, ...] = ()
+        self.known: tuple[KnownVoice, ...] = ()  # who is recognised, in sessions and in recordings
         self._enrolled: object = None  # as the store was last seen
         self._live: dict[Labelling, str] = {}  # sessions whose voices can be recognised
         self.refresh()
@@ -56,7 +56,7 @@ class Speakers:
             return None
         self.refresh()
         diarizer = Diarizer(DiarizerSettings(settle_after_s=settle_s), sample)
-        labels = Labels(diarizer, settle_s, known, self._known)
+        labels = Labels(diarizer, settle_s, known, self.known)
         labelling = Labelling(labels, None, self._listening, self._close)
         self.heard.opened(session, labels)
         self._live[labelling] = session
@@ -75,12 +75,12 @@ class Speakers:
                 logger.warning("%s", error)
         else:
             self.notes = ()
-        if enrolled is self._enrolled or (not enrolled and not self._known):
+        if enrolled is self._enrolled or (not enrolled and not self.known):
             return
         self._enrolled = enrolled
-        self._known = tuple((voice.name, voice.vector) for voice in enrolled if voice.usable)
+        self.known = tuple((voice.name, voice.vector) for voice in enrolled if voice.usable)
         for labelling in tuple(self._live):
-            labelling.know(self._known)
+            labelling.know(self.known)
 
     def _close(self, labelling: Labelling) -> None:
         session = self._live.pop(labelling, None)

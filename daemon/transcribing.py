@@ -14,11 +14,12 @@ from daemon.config import Config
 from daemon.media import STDIN, Recording, find
 from daemon.outputs import EXPORTS, TIMED, Outputs, parse_formats
 from daemon.progress import Bar, Report
-from npu.diarizer import load_diarizer
+from daemon.voice_store import VoiceStore
+from npu.diarizer import EmbeddedDiarizer, Recogniser, RecordingDiarizer, load_diarizer, recogniser
 from npu.loading import load_judge, load_transcriber
 from npu.recordings import Source
 from npu.transcripts import SpeakersWanted, Transcript, Unreadable, Wanted, transcripts, understood
-from streaming.errors import AmanuensisError, ConfigError, ModelError
+from streaming.errors import AmanuensisError, ConfigError, ModelError, VoicesBroken
 from streaming.vad import FrameJudge
 
 
@@ -97,7 +98,8 @@ def _outcomes(
     speakers = None
     if request.diarize:
         diarizer = load_diarizer(request.diarizer, request.diarizer_model, cache, bar.say)
-        speakers = SpeakersWanted(diarizer, request.min_speakers, request.max_speakers)
+        recognise = _recogniser(diarizer, config, bar.say)
+        speakers = SpeakersWanted(diarizer, request.min_speakers, request.max_speakers, recognise)
     wanted = Wanted(
         language=understood(request.language, transcriber),
         words=timed,
@@ -108,6 +110,17 @@ def _outcomes(
     by_name = {recording.name: recording for recording in recordings}
     for outcome in transcripts(_sources(recordings, bar), transcriber, judges, wanted, bar, _cores()):
         yield by_name[outcome.name], outcome
+
+
+def _recogniser(diarizer: RecordingDiarizer, config: Config, say: Callable[[str], None]) -> Recogniser | None:
+    """Names people who are enrolled on this machine; another diarizer's voices cannot be compared with theirs."""
+    if not config.speakers.recognise or not isinstance(diarizer, EmbeddedDiarizer):
+        return None
+    try:
+        return recogniser(diarizer, (), VoiceStore.of(config).known())
+    except VoicesBroken as error:
+        say(str(error))
+        return None
 
 
 def _sources(recordings: Sequence[Recording], bar: Bar) -> Iterator[Source]:

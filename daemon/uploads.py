@@ -150,7 +150,8 @@ class Uploads:
         speakers = None
         if asked.speakers:
             diarizer = self._embedded()
-            recognise = recogniser(diarizer, asked.known) if asked.known else None
+            enrolled = () if asked.known else self._service.speakers.known  # who names people means just them
+            recognise = recogniser(diarizer, asked.known, enrolled)
             speakers = SpeakersWanted(diarizer, asked.min_speakers, asked.max_speakers, recognise)
         return Wanted(
             language=language,

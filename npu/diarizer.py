@@ -26,6 +26,10 @@ def _unwatched(_share: float) -> None:
     """Nobody wants to know."""
 
 
+# turns and audio -> (name, confidence) of the speakers who are known
+Recogniser = Callable[[Sequence[Turn], Samples], dict[int, tuple[str, float]]]
+
+
 class RecordingDiarizer(Protocol):
     """Tells the speakers of a whole recording apart. Resident, shared by all recordings."""
 
@@ -96,10 +100,17 @@ def load_embedded(cache_dir: Path | None, progress: Callable[[str], None]) -> Em
 
 
 def recogniser(
-    diarizer: EmbeddedDiarizer, known: Sequence[tuple[str, Samples]]
-) -> Callable[[Sequence[Turn], Samples], dict[int, tuple[str, float]]]:
-    """Names speakers of a recording by how people on file sound. known: names, and audio of each at 16 kHz."""
-    prints = [(name, diarizer.voiceprint(audio)) for name, audio in known]
+    diarizer: EmbeddedDiarizer,
+    heard: Sequence[tuple[str, Samples]],
+    enrolled: Sequence[tuple[str, Voiceprint]] = (),
+) -> Recogniser | None:
+    """Names speakers of a recording by how known people sound; None where nobody is known.
+
+    heard: names, and audio of each at 16 kHz; enrolled: names, and voiceprints of the same networks.
+    """
+    prints = [*((name, diarizer.voiceprint(audio)) for name, audio in heard), *enrolled]
+    if not prints:
+        return None
 
     def named(turns: Sequence[Turn], audio: Samples) -> dict[int, tuple[str, float]]:
         heard = {speaker: _heard(speaker, turns, audio) for speaker in {turn.speaker for turn in turns}}

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from npu.diarizer import RecordingDiarizer
+from npu.diarizer import Recogniser, RecordingDiarizer
 from npu.recordings import Batches, Source, transcribe
 from npu.transcriber import Transcriber
 from streaming.audio import Samples
@@ -18,7 +18,6 @@ from streaming.events import DurableEvent, Event, Final, Gap, SpeakerLabel, Stop
 from streaming.lines import by_speaker, speakers
 from streaming.settings import SessionOptions, SessionSettings
 from streaming.transcript import apply
-from streaming.turns import Turn
 from streaming.vad import FrameJudge, VadSettings
 from streaming.window import SAMPLE_RATE
 
@@ -32,8 +31,7 @@ class SpeakersWanted:
     diarizer: RecordingDiarizer
     least: int | None = None  # speakers there are, where that is known
     most: int | None = None
-    # turns and audio -> (name, confidence) of the speakers who are known
-    recognise: Callable[[Sequence[Turn], Samples], dict[int, tuple[str, float]]] | None = None
+    recognise: Recogniser | None = None
 
 
 @dataclass(frozen=True)

@@ -131,6 +131,20 @@ def test_speakers(transcribe, assets: Path) -> None:
     assert names[0] == "S1" and {"S1", "S2"} <= set(names)
 
 
+def test_somebody_who_is_enrolled(transcribe, env: dict[str, str], assets: Path) -> None:
+    """Is named in recordings, too, until the voice is removed."""
+
+    def voices(*words: str) -> None:
+        command = [sys.executable, "-m", "daemon", "voices", *words]
+        subprocess.run(command, env={**os.environ, **env}, capture_output=True, timeout=100, check=True)
+
+    voices("enroll", "Reader", str(assets / "beckett.wav"), "--consent")
+    named = transcribe(assets / "beckett.wav", "--diarize")
+    assert {line.partition(":")[0] for line in named.stdout.splitlines()} == {"Reader"}, named.stdout
+    voices("remove", "Reader")
+    assert "Reader" not in transcribe(assets / "beckett.wav", "--diarize").stdout
+
+
 def test_some_that_fail(transcribe, assets: Path, tmp_path: Path) -> None:
     """Are reported in a sentence each, the rest is done, and the status says so."""
     (tmp_path / "broken.mp3").write_text("no")
