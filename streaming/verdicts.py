@@ -15,8 +15,8 @@ from streaming.detectors import FRAME
 from streaming.turns import Turn, stretches
 
 _TRUSTED = 0.7  # share of a turn's frames that are speech to the detector
-_AROUND = 3  # frames left on each side of speech: it begins and ends softly
-_SHORTEST = 8  # frames of quiet beyond that which are a pause
+_AROUND = 4  # frames left on each side of speech: it begins and ends softly
+_SHORTEST = 12  # frames of quiet beyond that which are a pause
 
 
 class Verdicts:
