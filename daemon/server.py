@@ -99,10 +99,17 @@ async def running(config: Config, engine: Engine | None = None) -> AsyncIterator
 @contextlib.asynccontextmanager
 async def listening(service: Service) -> AsyncIterator[str]:
     """Serves a running service -> its URL. Leaving the block stops the service first, then the server."""
+    section = service.config.server
+    with contextlib.closing(_bind(section.host, section.port)) as listener:
+        async with _serving(service, listener) as url:
+            yield url
+
+
+@contextlib.asynccontextmanager
+async def _serving(service: Service, listener: socket.socket) -> AsyncIterator[str]:
     from daemon.web import create_app  # it knows the service, the service does not know it
 
     section = service.config.server
-    listener = _bind(section.host, section.port)
     address = listener.getsockname()
     server = _Server(
         uvicorn.Config(
