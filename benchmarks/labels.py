@@ -40,27 +40,41 @@ def transcript(heard: Heard) -> list[Utterance]:
     return apply(durable)
 
 
-def error_rates(
-    reference: Mapping[str, Sequence[str]], spoken: Mapping[str, Sequence[SpokenWord]]
-) -> dict[str, float]:
-    """cpWER of words by speaker."""
-    texts = {
-        who: " ".join(" ".join(normalise(word.text)) for word in sorted(words, key=lambda word: word.start))
+def error_rates(meeting: Meeting, spoken: Mapping[str, Sequence[SpokenWord]]) -> dict[str, float]:
+    """cpWER, and tcpWER with five seconds of tolerance, of words by speaker."""
+    said = [
+        (who, word.start, word.end, text)
         for who, words in spoken.items()
-    }
-    result = meeteval.wer.cp_word_error_rate(
-        {who: " ".join(words) for who, words in reference.items()}, texts
+        for word in words
+        if (text := " ".join(normalise(word.text)))
+    ]
+    true, found = (
+        meeteval.io.SegLST(
+            [
+                {
+                    "session_id": meeting.name,
+                    "speaker": who,
+                    "start_time": start,
+                    "end_time": end,
+                    "words": text,
+                }
+                for who, start, end, text in sorted(lines, key=lambda line: line[1])
+            ]
+        )
+        for lines in (reference(meeting), said)
     )
-    return {"cpwer": result.error_rate, "errors": result.errors, "words": result.length}
+    plain = meeteval.wer.cpwer(true, found)[meeting.name]
+    timed = meeteval.wer.tcpwer(true, found, collar=5)[meeting.name]
+    return {"cpwer": plain.error_rate, "tcpwer": timed.error_rate}
 
 
-def reference(meeting: Meeting) -> dict[str, list[str]]:
-    """Words by speaker, in order."""
-    words: dict[str, list[str]] = defaultdict(list)
+def reference(meeting: Meeting) -> list[tuple[str, float, float, str]]:
+    """Speaker, start, end and words of each utterance."""
+    lines = []
     for line in (SHARED / "meetings" / f"{meeting.name}.stm").read_text().splitlines():
-        _, _, who, _, _, text = line.split(maxsplit=5)
-        words[who] += normalise(text)
-    return words
+        _, _, who, start, end, text = line.split(maxsplit=5)
+        lines.append((who, float(start), float(end), " ".join(normalise(text))))
+    return lines
 
 
 def true_turns(meeting: Meeting) -> list[Turn]:
@@ -103,11 +117,13 @@ def assess(meeting: Meeting, heard: Heard) -> dict[str, Any]:
     for part in attribute(words, true_turns(meeting)):
         oracle[str(part.speaker)] += part.words
     revisions = [event for _, event in heard.of("revise")]
-    ours, ideal = error_rates(reference(meeting), mine), error_rates(reference(meeting), oracle)
+    ours, ideal = error_rates(meeting, mine), error_rates(meeting, oracle)
     latencies = label_latencies(meeting, heard)
     return {
         "cpwer": ours["cpwer"],
         "cpwer_true_turns": ideal["cpwer"],
+        "tcpwer": ours["tcpwer"],
+        "tcpwer_true_turns": ideal["tcpwer"],
         "points_above": 100 * (ours["cpwer"] - ideal["cpwer"]),
         "speakers": sorted(who for who in mine if who != "nobody"),
         "unlabelled_lines": sum(line.speaker is None for line in lines),
