@@ -146,11 +146,11 @@ def test_a_damaged_file(visit: Any, caplog: pytest.LogCaptureFixture) -> None:
     async def test(client: httpx.AsyncClient, d: Any) -> None:
         speakers = d.service.speakers
         await client.post("/v1/voices", json=WANTED)
-        assert [name for name, _ in speakers._known] == ["Nell Bell"]
+        assert [name for name, _ in speakers.known] == ["Nell Bell"]
         speakers.store.path.write_text("{")
         speakers.refresh()
         speakers.refresh()
-        assert speakers._known == ()
+        assert speakers.known == ()
         for method in ("GET", "POST"):
             answer = await client.request(method, "/v1/voices", json=WANTED if method == "POST" else None)
             assert answer.status_code == 503 and "cannot be used" in answer.json()["error"]["message"]
@@ -169,7 +169,7 @@ def test_recognition_that_is_switched_off(visit: Any) -> None:
 
     async def test(client: httpx.AsyncClient, d: Any) -> None:
         assert (await client.post("/v1/voices", json=WANTED)).status_code == 201
-        assert d.service.speakers._known == ()
+        assert d.service.speakers.known == ()
         assert (await client.get("/v1/voices")).json()["recognised"] is False
         assert (await client.delete("/v1/voices/Nell Bell")).status_code == 204
 
@@ -202,6 +202,6 @@ def test_a_file_that_another_process_wrote(visit: Any, eventually: Any) -> None:
 
     async def test(client: httpx.AsyncClient, d: Any) -> None:
         VoiceStore(d.service.speakers.store.path).add(Enrolled.of("Nagg", VECTOR, 8.0, 1.0, "confirmed"))
-        await eventually(lambda: [name for name, _ in d.service.speakers._known] == ["Nagg"])
+        await eventually(lambda: [name for name, _ in d.service.speakers.known] == ["Nagg"])
 
     visit(test)
