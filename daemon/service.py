@@ -26,8 +26,10 @@ from daemon.orphans import Orphans
 from daemon.raw_socket import RawSockets
 from daemon.scheduler import Scheduler
 from daemon.speakers import Speakers, known_speakers
+from npu.transcripts import understood
 from streaming.errors import (
     BadMessage,
+    ModelError,
     Restarting,
     TimedOut,
     UnknownSession,
@@ -38,9 +40,11 @@ from streaming.session import Session
 from streaming.settings import ResumePoint, SessionOptions
 from streaming.transcript import apply
 from streaming.vad import SpeechDetector
+from streaming.window import Manner
 
 logger = logging.getLogger("amanuensis.service")
 
+AUTO = "auto"  # in the journal, the language of a session whose model finds out
 TICK_S = 1.0
 
 
@@ -147,7 +151,7 @@ class Service:
             title=start.title,
             created=time.time(),
             model=self.transcriber.name,
-            language=_language(start),
+            language=self._language(start) or AUTO,
             token_sha256=_digest(token),
             sample_rate=start.audio.sample_rate,
             options=start.model_copy(update={"token": None, "resume": None}).model_dump_json(
@@ -198,7 +202,8 @@ class Service:
         detector = SpeechDetector(
             self.engine.judges() if self.engine.judges else None, self.config.speech.vad()
         )
-        options = SessionOptions(record.language, start.partials, start.words)
+        manner = Manner(None if record.language == AUTO else record.language, start.task)
+        options = SessionOptions(manner, start.partials, start.words)
         labelling = self.speakers.open(record.id, start, point.sample if point else 0, speakers)
         labels = labelling.labels if labelling else None
         core = Session(detector, options, self.config.speech.session(), point, labels)
@@ -247,10 +252,16 @@ class Service:
         name = self.transcriber.name
         if start.model not in (None, name):
             raise BadMessage(f"model: this daemon runs {name}; leave `model` out or name that one.")
-        if start.task != "transcribe":
+        if start.task == "translate" and not self.transcriber.translates:
             raise BadMessage(f"task: {name} transcribes only; leave `task` out.")
-        if _language(start) != "en" and name.startswith("moonshine"):
-            raise BadMessage(f"language: {name} understands English only (en).")
+        self._language(start)
+
+    def _language(self, start: Start) -> str | None:
+        """The code of the language that was asked for; None where the model finds out."""
+        try:
+            return understood(start.language, self.transcriber)
+        except ModelError as error:
+            raise BadMessage(f"language: {error}") from error
 
     # time
 
@@ -350,11 +361,6 @@ class Service:
 
 def _digest(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
-
-
-def _language(start: Start) -> str:
-    """The bare language of a tag: en for en-GB."""
-    return (start.language or "en").replace("_", "-").split("-")[0].lower()
 
 
 def _version() -> str:

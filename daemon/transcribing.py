@@ -21,6 +21,7 @@ from npu.recordings import Source
 from npu.transcripts import SpeakersWanted, Transcript, Unreadable, Wanted, transcripts, understood
 from streaming.errors import AmanuensisError, ConfigError, ModelError, VoicesBroken
 from streaming.vad import FrameJudge
+from streaming.window import Manner
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def _outcomes(
         recognise = _recogniser(diarizer, config, bar.say)
         speakers = SpeakersWanted(diarizer, request.min_speakers, request.max_speakers, recognise)
     wanted = Wanted(
-        language=understood(request.language, transcriber),
+        Manner(understood(request.language, transcriber)),
         words=timed,
         speakers=speakers,
         speech=config.speech.session(),

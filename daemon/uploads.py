@@ -34,6 +34,7 @@ from streaming.errors import (
     TooLarge,
     UploadsFull,
 )
+from streaming.window import Manner
 
 if TYPE_CHECKING:
     from daemon.service import Service
@@ -115,7 +116,7 @@ class Uploads:
             raise _left()
         return outcome.result()
 
-    def _work(self, form: Form, asked: Asked, language: str, watch: _Watch) -> Transcript:
+    def _work(self, form: Form, asked: Asked, language: str | None, watch: _Watch) -> Transcript:
         """In a thread of the executor."""
         watch.check()
         begun = time.monotonic()
@@ -145,7 +146,7 @@ class Uploads:
         if seconds is not None and seconds > self.limits.max_duration_s:
             raise too_long(self.limits.max_duration_s)
 
-    def _wanted(self, asked: Asked, language: str) -> Wanted:
+    def _wanted(self, asked: Asked, language: str | None) -> Wanted:
         config = self._service.config
         speakers = None
         if asked.speakers:
@@ -154,7 +155,7 @@ class Uploads:
             recognise = recogniser(diarizer, asked.known, enrolled)
             speakers = SpeakersWanted(diarizer, asked.min_speakers, asked.max_speakers, recognise)
         return Wanted(
-            language=language,
+            Manner(language),
             words=asked.words,
             speakers=speakers,
             speech=config.speech.session(),

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+class Prepare(Protocol):
+    """How audio becomes the encoder graph's input."""
+
+    def __call__(self, audio: NDArray[np.float32], short: bool, /) -> NDArray[np.float32]:
+        """audio [n] at 16 kHz -> the input `audio`; `short`: of its own length, not of the model's whole context."""
 
 
 @dataclass(frozen=True)
@@ -19,13 +27,16 @@ class Architecture:
     head_width: int  # values of a head's key
     stored_width: int  # the same, as the cache stores it
     vocabulary: int  # tokens
-    begin: int  # the token every decoding begins with
-    end: int  # the token that ends it
     most_tokens: int  # longest decoding the position table allows
     most_samples: int  # longest window the position table allows
     tokens_per_second: float  # no speech is denser
-    aligned_layers: tuple[int, ...]  # decoder layers whose cross-attention follows the speech
-    prepare: Callable[[NDArray[np.float32]], NDArray[np.float32]]  # audio [n] -> the encoder graph's `audio`
+    aligned: Mapping[int, tuple[int, ...]]  # decoder layer -> heads whose cross-attention follows the speech
+    samples_per_state: int  # of audio, for one encoder state
+    prepare: Prepare
+
+    def states(self, samples: int) -> int:
+        """Encoder states that hold so much audio; at least one."""
+        return max(1, -(-samples // self.samples_per_state))
 
     def token_limit(self, samples: int, sample_rate: int) -> int:
         """The most tokens a window of this length can hold."""

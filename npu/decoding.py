@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,14 +25,22 @@ _LOOP_UNIT = 12  # tokens, the longest unit that is looked for
 _NOWHERE = np.zeros((0, 0), np.float32)
 
 
+class Shaper(Protocol):
+    """Something that makes tokens more or less likely than the model thinks, or forbids them."""
+
+    def shape(self, logits: Array, tokens: Sequence[int]) -> None:
+        """Changes logits [vocabulary], those of the token after these of the result, where they lie."""
+
+
 @dataclass(frozen=True, eq=False)
 class Rules:
     """What the decoding of a window obeys."""
 
-    begin: int  # the token it starts with, not part of the result
+    opening: tuple[int, ...]  # the tokens it starts with, one at least, not part of the result
     end: int  # the token it stops at, not part of the result
     most: int  # tokens of the result; forced ones count, but are never cut off
     word_starts: NDArray[np.bool_]  # [vocabulary]: what may follow the forced tokens, which are whole words
+    shapers: tuple[Shaper, ...] = ()  # applied in order
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +48,7 @@ class Decoding:
     """The tokens, the forced ones first."""
 
     tokens: tuple[int, ...]
-    log_probs: Array  # [tokens] if scored, else empty
+    log_probs: Array  # [tokens] if scored, else empty; of the shaped logits
     attention: (
         Array  # [tokens, frames] if scored, else empty: where the model looked when it chose each of them
     )
@@ -76,21 +85,29 @@ def decode(
     backend: Backend, cache: Cache, rules: Rules, forced: Sequence[int] = (), draft: Sequence[int] = (),
     scored: bool = False,
 ) -> Decoding:  # fmt: skip
-    """The most probable token, one after another, on an empty cache; `scored` adds their log-probabilities."""
+    """The most probable token, one after another; `scored` adds their log-probabilities.
+
+    The cache is empty, or holds the opening's first tokens, all but one at most.
+    """
     tokens, most = list(forced), max(rules.most, len(forced))
     guess = Draft([token for token in draft if token != rules.end])
-    pending = [rules.begin, *forced]  # decided, but not in the cache yet
+    pending = [*rules.opening, *forced][cache.length :]  # decided, but not in the cache yet
     log_probs: list[Array] = []
     passes, going = 0, True
     while going:
         start, proposed = cache.length, guess.proposal(most - len(tokens))
         logits = backend.extend(cache, (*pending, *proposed))
+        first = max(
+            0, len(rules.opening) - 1 - start
+        )  # row that says what follows the opening, or a later one
         passes += 1
+        said = [*tokens, *proposed]  # row `first` chooses what follows some of them, the next one more
+        _shape(logits[first:], said, start + first + 1 - len(rules.opening), rules.shapers)
         choices = logits[len(pending) - 1 :].argmax(
             axis=1
         )  # [proposed + 1], each follows one more proposed token
-        if forced and start == 0:
-            choices[0] = _new_word(logits[len(forced)], rules)
+        if forced and passes == 1:
+            choices[0] = _new_word(logits[len(pending) - 1], rules)
         accepted = _agreement(choices, proposed)
         following = int(choices[accepted])
         guess.receive_decided(accepted, following)
@@ -103,23 +120,26 @@ def decode(
             del tokens[kept:]
             going = False
         if scored:
-            log_probs.append(_log_probs(logits, tokens[start:]))
+            log_probs.append(_log_probs(logits[first:], tokens[start + first + 1 - len(rules.opening) :]))
         pending = [following]
     scores = np.concatenate(log_probs)[: len(tokens)] if scored else np.zeros(0, np.float32)
-    attention = cache.attention()[: len(tokens)] if scored else _NOWHERE
+    seen = len(rules.opening) - 1  # tokens that were fed before the one which the result's first came of
+    attention = cache.attention()[seen : seen + len(tokens)] if scored else _NOWHERE
     return Decoding(tuple(tokens), scores, attention, passes)
 
 
 def decode_together(batch: Batch, rules: Sequence[Rules], scored: bool = False) -> list[Decoding]:
-    """The most probable tokens of each window of an empty batch, a token each a pass, no draft.
+    """The most probable tokens of each decoding of a batch, a token each a pass, no draft.
 
-    When half of the windows are done the batch goes on without them; until then what they are fed is of no account.
+    Each has been fed its opening but for the last token. When half of the windows are done the batch goes on without them; until then what they are fed is of no account.
     `scored` needs a batch that keeps the attention.
     """
     lanes = [_Lane(each) for each in rules]
     going = lanes  # those in the batch, in its order
     while not all(lane.done for lane in going):
-        logits = batch.extend([lane.tokens[-1] if lane.tokens else lane.rules.begin for lane in going])
+        logits = batch.extend([lane.last for lane in going])
+        for row, lane in enumerate(going):
+            _shape(logits[row : row + 1], lane.tokens, len(lane.tokens), lane.rules.shapers)
         choices = logits.argmax(axis=1).tolist()
         scores = _log_probs(logits, choices) if scored else np.zeros(len(choices), np.float32)
         for row, lane in enumerate(going):
@@ -146,6 +166,11 @@ class _Lane:
         self._log_probs: list[float] = []
         self._passes = 0
 
+    @property
+    def last(self) -> int:
+        """The token to be fed next."""
+        return self.tokens[-1] if self.tokens else self.rules.opening[-1]
+
     def receive_choice(self, token: int, log_prob: float) -> None:
         """The next token, or the end."""
         self._passes += 1
@@ -164,6 +189,14 @@ class _Lane:
         log_probs = np.array(self._log_probs[:n] if scored else [], np.float32)
         attention = _NOWHERE if self.attention is None else self.attention[:n]
         return Decoding(tuple(self.tokens), log_probs, attention, self._passes)
+
+
+def _shape(logits: Array, tokens: Sequence[int], first: int, shapers: Sequence[Shaper]) -> None:
+    """logits [rows, vocabulary]: row i follows the first `first + i` tokens."""
+    if shapers:
+        for i, row in enumerate(logits):
+            for shaper in shapers:
+                shaper.shape(row, tokens[: first + i])
 
 
 def _new_word(logits: Array, rules: Rules) -> int:

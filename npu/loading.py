@@ -10,7 +10,7 @@ from npu.embedded import TOKENIZER, default_cache_dir, package_folder, shipped
 from npu.lean import lean_graphs, lean_silero
 from npu.moonshine import TINY
 from npu.silero import SileroJudge
-from npu.tokens import Tokenizer
+from npu.tokens import ListedTokenizer
 from npu.transcriber import ModelTranscriber, Transcriber
 from streaming.errors import ModelError
 from streaming.vad import FrameJudge
@@ -30,7 +30,7 @@ def load_transcriber(
     if model != TINY.name:
         raise ModelError(f"no model is called {model!r}; installed is {TINY.name}")
     provider_of(device)  # refuses before anything slow
-    tokenizer = Tokenizer.read(shipped(TOKENIZER, package_folder()))
+    tokenizer = ListedTokenizer.read(shipped(TOKENIZER, package_folder()))
     graphs = lean_graphs(cache_dir or default_cache_dir(progress), progress)
     progress(f"Loading {TINY.name}")
     backend = OnnxBackend(TINY, graphs.encoder, graphs.decoder, graphs.lockstep, device)

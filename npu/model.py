@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 class Cache(Protocol):
-    """The decoder's memory of one decoding over one encoded window. Light; one per window."""
+    """The decoder's memory of one decoding over one encoded window. Light; one per decoding."""
 
     @property
     def length(self) -> int:
@@ -19,8 +19,11 @@ class Cache(Protocol):
     def truncate(self, n: int) -> None:
         """Forgets all but the first n tokens. O(1): nothing is copied."""
 
+    def copy(self) -> Cache:
+        """Another decoding of the same window that begins with the same tokens."""
+
     def attention(self) -> NDArray[np.float32]:
-        """[length, frames]: where in the audio each token looked; rows sum to 1."""
+        """[length, frames]: where in the audio each token looked; the mean over the heads that follow the speech."""
 
 
 class Encoded(Protocol):
@@ -28,23 +31,26 @@ class Encoded(Protocol):
 
     @property
     def frames(self) -> int:
-        """Encoder states."""
+        """Encoder states that hold its audio; a model may have padded it to more."""
 
     def start(self) -> Cache:
         """An empty cache over this window."""
 
 
 class Batch(Protocol):
-    """The decoders' memory of several windows that take one token each a call, in lockstep."""
+    """The decoders' memory of several decodings that take one token each a call, in lockstep."""
 
     def extend(self, tokens: Sequence[int]) -> NDArray[np.float32]:
-        """One token for each window, in order -> logits [windows, vocab]."""
+        """One token for each decoding, in order -> logits [decodings, vocab]."""
 
-    def keep(self, windows: Sequence[int]) -> None:
-        """Goes on with these windows only, in this order; the others are done."""
+    def keep(self, rows: Sequence[int]) -> None:
+        """Goes on with these decodings, in this order; one that is named twice goes on as two.
 
-    def attention(self, window: int) -> NDArray[np.float32]:
-        """[length, frames] of a window that is still there: where in the audio each token looked."""
+        Those of one window stay side by side, and every window that stays has as many of them as the others.
+        """
+
+    def attention(self, row: int) -> NDArray[np.float32]:
+        """[calls of `extend`, frames] of a decoding: where in the audio each token looked."""
 
 
 class Backend(Protocol):
@@ -53,8 +59,12 @@ class Backend(Protocol):
     name: str  # model, e.g. "moonshine-tiny"
     device: str  # what it runs on, e.g. "cpu (onnxruntime 1.31.1)"
 
-    def encode(self, audio: NDArray[np.float32]) -> Encoded:
-        """audio [n] at 16 kHz through stem and encoder."""
+    def encode(self, audio: NDArray[np.float32], short: bool = False) -> Encoded:
+        """audio [n] at 16 kHz through stem and encoder.
+
+        A model with a context of fixed length pads the audio to it, unless the audio is to be `short`: then it is
+        heard as long as it is, which costs less and which such a model was not trained for.
+        """
 
     def extend(self, cache: Cache, tokens: tuple[int, ...]) -> NDArray[np.float32]:
         """One pass for k tokens on top of the cache -> logits [k, vocab].
@@ -62,29 +72,33 @@ class Backend(Protocol):
         Row i is bit-identical to what a call with one token at a time would have given.
         """
 
-    def together(self, windows: Sequence[Encoded], attended: bool) -> Batch:
-        """Empty decodings over these windows; `attended`: `attention` will be asked for.
+    def together(self, starts: Sequence[Cache], attended: bool) -> Batch:
+        """Goes on with these decodings in lockstep; `attended`: `attention` will be asked for.
 
-        The logits are those of `extend` within the noise of another order of summation.
+        Those of one window stand side by side, as many for each window. The caches themselves are left as they are,
+        and may be named several times. The logits are those of `extend` within the noise of another order of
+        summation.
         """
 
 
 class OneByOne:
     """A batch over separate caches: for backends that gain nothing from lockstep, and the oracle of those that do."""
 
-    def __init__(self, backend: Backend, windows: Sequence[Encoded]) -> None:
+    def __init__(self, backend: Backend, starts: Sequence[Cache]) -> None:
         self._backend = backend
-        self._caches = [window.start() for window in windows]
+        self._caches = [cache.copy() for cache in starts]
+        self._since = [cache.length for cache in starts]
 
     def extend(self, tokens: Sequence[int]) -> NDArray[np.float32]:
-        """One token for each window -> logits [windows, vocab]."""
+        """One token for each decoding -> logits [decodings, vocab]."""
         pairs = zip(self._caches, tokens, strict=True)
         return np.concatenate([self._backend.extend(cache, (token,)) for cache, token in pairs])
 
-    def keep(self, windows: Sequence[int]) -> None:
-        """Goes on with these windows only."""
-        self._caches = [self._caches[window] for window in windows]
+    def keep(self, rows: Sequence[int]) -> None:
+        """Goes on with these decodings."""
+        self._caches = [self._caches[row].copy() for row in rows]
+        self._since = [self._since[row] for row in rows]
 
-    def attention(self, window: int) -> NDArray[np.float32]:
-        """[length, frames] of a window."""
-        return self._caches[window].attention()
+    def attention(self, row: int) -> NDArray[np.float32]:
+        """[calls, frames] of a decoding."""
+        return self._caches[row].attention()[self._since[row] :]

@@ -27,8 +27,11 @@ POSITIONS = 4096  # encoder states, 98 s
 TOKENS = 768  # decoder positions
 
 
-def rows(audio: NDArray[np.float32]) -> NDArray[np.float32]:
-    """audio [n] -> [rows + 1, HOP], just what the first convolution needs; at least SHORTEST samples count."""
+def rows(audio: NDArray[np.float32], short: bool) -> NDArray[np.float32]:
+    """audio [n] -> [rows + 1, HOP], just what the first convolution needs; at least SHORTEST samples count.
+
+    The model has no context but the audio itself, so `short` makes no difference.
+    """
     n = max(len(audio), SHORTEST)
     count = (n - REACH) // HOP + 1
     laid = np.zeros((count + 1) * HOP, np.float32)  # a row sees REACH samples: one less than two hops
@@ -44,11 +47,10 @@ TINY = Architecture(
     head_width=HEAD_WIDTH,
     stored_width=STORED_WIDTH,
     vocabulary=32_768,
-    begin=1,
-    end=2,
     most_tokens=TOKENS - 1,
     most_samples=POSITIONS * STATE_SAMPLES,
     tokens_per_second=6.5,
-    aligned_layers=(0, 1, 2),
+    aligned={layer: tuple(range(HEADS)) for layer in range(3)},
+    samples_per_state=STATE_SAMPLES,
     prepare=rows,
 )

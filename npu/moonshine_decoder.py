@@ -108,7 +108,7 @@ def _cross_attention(build: LayerBuilder, layer: DecoderLayer, h: str, i: int) -
     query = build.node("Transpose", query, perm=[0, 2, 1, 3])
     scores = build.node("FusedMatMul", query, f"ck{i}", domain=MICROSOFT, transB=1, alpha=SCALE)
     where = build.node("Softmax", scores, axis=-1, to=f"a{i}")
-    if i in TINY.aligned_layers:
+    if i in TINY.aligned:
         build.output(where, np.float32, [1, HEADS, "k", "frames"])
     seen = build.node("FusedMatMul", where, f"cv{i}", domain=MICROSOFT, alpha=_FACTOR)
     seen = build.reshape(build.node("Transpose", seen, perm=[0, 2, 1, 3]), 1, -1, WIDTH)

@@ -65,7 +65,7 @@ def _cross_attention(build: LayerBuilder, layer: DecoderLayer, h: str, i: int) -
     query = build.reshape(build.product_by_row(h, scaled), -1, HEADS, 1, HEAD_WIDTH)
     scores = build.node("FusedMatMul", query, f"ck{i}", domain=MICROSOFT, transB=1)
     where = build.node("Softmax", build.node("Add", scores, "heard"), axis=-1, to=f"a{i}")
-    if i in TINY.aligned_layers:
+    if i in TINY.aligned:
         build.output(where, np.float32, ["windows", HEADS, 1, "frames"])
     seen = build.reshape(build.node("MatMul", where, f"cv{i}"), 1, -1, WIDTH)
     return build.product_by_row(seen, layer.cross.output)

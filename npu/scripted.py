@@ -25,6 +25,8 @@ class ScriptedTranscriber:
 
     name = "scripted"
     device = "script"
+    languages = ("en",)
+    translates = False
 
     def __init__(self, script: Sequence[tuple[float, float, str]], delay_s: float = 0.0) -> None:
         self._script = tuple(Word(text, (_token(text),), start, end, 1.0) for start, end, text in script)

@@ -1,9 +1,11 @@
-"""Moonshine's vocabulary: tokens to text, and to words that know their tokens."""
+"""Vocabularies: tokens to text, to words that know their tokens, and the tokens that are no text."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +16,62 @@ _SPACE = "▁".encode()  # U+2581 stands for a space
 _LONG = 128  # lengths from here on take two bytes
 
 
-class Tokenizer:
-    """Byte-level vocabulary: token i spells table[i]. Tokens in angle brackets are signals and spell nothing."""
+@dataclass(frozen=True)
+class Signals:
+    """The tokens that are no text: what a decoding begins and ends with, and what a model may say of the audio."""
+
+    start: int
+    end: int
+    languages: Mapping[str, int] = field(default_factory=dict)  # by code; empty: it knows only one
+    tasks: Mapping[str, int] = field(default_factory=dict)  # "transcribe", "translate"; empty: it knows one
+    before: int | None = None  # what was said before follows
+    silent: int | None = None  # how probable it is in place of a language says whether nobody speaks
+    untimed: int | None = None  # no timestamps follow
+    first_time: int | None = None  # 0 s; the tokens after it are further timestamps ...
+    time_step_s: float = 0.02  # ... so far apart
+    latest_first_time: int | None = None  # steps, the latest that a window may begin with
+    never: tuple[int, ...] = ()  # tokens that no result holds
+    never_first: tuple[int, ...] = ()  # tokens that no result begins with
+
+    def opening(
+        self, language: str, task: str, timestamps: bool = False, before: Sequence[int] = ()
+    ) -> tuple[int, ...]:
+        """What the decoding of a window begins with; `before`: tokens of what was said before it."""
+        tokens = [self.before, *before] if before and self.before is not None else []
+        tokens.append(self.start)
+        tokens += [self.languages[language]] if self.languages else []
+        tokens += [self.tasks[task]] if self.tasks else []
+        tokens += [self.untimed] if self.untimed is not None and not timestamps else []
+        return tuple(tokens)
+
+
+class Tokenizer(Protocol):
+    """A model's vocabulary."""
+
+    signals: Signals
+    languages: tuple[str, ...]  # codes of those it understands, e.g. ("en",)
+    word_starts: NDArray[np.bool_]  # [vocabulary]: tokens that begin a word
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """What the tokens spell, without signals and surrounding space."""
+
+    def words(self, tokens: Sequence[int]) -> list[tuple[str, tuple[int, ...]]]:
+        """The words with the tokens that spell them; joined, they are all tokens but those at the end that spell
+        nothing.
+        """
+
+    def spell(self, text: str) -> tuple[int, ...]:
+        """Tokens that spell the text as it stands, a leading space included where there is one."""
+
+
+class ListedTokenizer:
+    """Byte-level vocabulary: token i spells table[i]. Tokens in angle brackets are signals and spell nothing.
+
+    It is Moonshine's, which is English.
+    """
+
+    signals = Signals(start=1, end=2)
+    languages: tuple[str, ...] = ("en",)
 
     def __init__(self, table: Sequence[bytes]) -> None:
         signals = [len(entry) > 2 and entry.startswith(b"<") and entry.endswith(b">") for entry in table]
@@ -23,9 +79,11 @@ class Tokenizer:
         self.word_starts: NDArray[np.bool_] = np.array(
             [entry.startswith(_SPACE) for entry in self._table]
         )  # [vocabulary]
+        self._ids = {entry: token for token, entry in reversed(list(enumerate(self._table))) if entry}
+        self._longest = max(map(len, self._ids), default=0)
 
     @classmethod
-    def read(cls, path: Path) -> Tokenizer:
+    def read(cls, path: Path) -> ListedTokenizer:
         """Reads a `tokenizer.bin`: for each token its length, in one or two bytes, and its bytes."""
         try:
             return cls(list(_entries(path.read_bytes())))
@@ -60,6 +118,18 @@ class Tokenizer:
             word += [*blanks, token]
             blanks = []
         return [*found, (self.text(word), tuple(word))] if word else found
+
+    def spell(self, text: str) -> tuple[int, ...]:
+        """The longest tokens first, from the left; bytes that no token spells are left out."""
+        rest, found = text.encode().replace(b" ", _SPACE), []
+        while rest:
+            length = next(
+                (n for n in range(min(len(rest), self._longest), 0, -1) if rest[:n] in self._ids), 0
+            )
+            if length:
+                found.append(self._ids[rest[:length]])
+            rest = rest[max(1, length) :]
+        return tuple(found)
 
 
 def _entries(data: bytes) -> Iterator[bytes]:

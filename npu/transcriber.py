@@ -25,6 +25,8 @@ class Transcriber(Protocol):
 
     name: str  # model, e.g. "moonshine-tiny"
     device: str  # what it runs on, e.g. "cpu (onnxruntime 1.31.1)"
+    languages: tuple[str, ...]  # codes of those it understands, e.g. ("en",)
+    translates: bool  # into English, where that is asked for
 
     def transcribe(self, window: Window) -> Hypothesis:
         """Decodes the window, beginning with `window.forced`; blocks until done.
@@ -42,6 +44,8 @@ class ModelTranscriber:
     def __init__(self, backend: Backend, architecture: Architecture, tokenizer: Tokenizer) -> None:
         self.name = backend.name
         self.device = backend.device
+        self.languages = tokenizer.languages
+        self.translates = "translate" in tokenizer.signals.tasks
         self._backend = backend
         self._architecture = architecture
         self._tokenizer = tokenizer
@@ -51,8 +55,7 @@ class ModelTranscriber:
         begun = time.perf_counter()
         if len(window.audio) < SHORTEST_S * SAMPLE_RATE:
             return Hypothesis(self._untimed(window.forced))
-        encoded = self._backend.encode(window.audio)
-        cache = encoded.start()
+        cache = self._backend.encode(window.audio).start()
         rules = self._rules(window)
         decoding = decode(self._backend, cache, rules, window.forced, window.draft, scored=window.timed)
         words = self._untimed(decoding.tokens)
@@ -78,8 +81,12 @@ class ModelTranscriber:
     def _in_lockstep(self, windows: Sequence[Window]) -> list[Hypothesis]:
         begun = time.perf_counter()
         timed = any(window.timed for window in windows)
-        batch = self._backend.together([self._backend.encode(window.audio) for window in windows], timed)
-        decodings = decode_together(batch, [self._rules(window) for window in windows], timed)
+        starts = [self._backend.encode(window.audio).start() for window in windows]
+        rules = [self._rules(window) for window in windows]
+        for cache, each in zip(starts, rules, strict=True):
+            if opening := each.opening[:-1]:
+                self._backend.extend(cache, opening)
+        decodings = decode_together(self._backend.together(starts, timed), rules, timed)
         words = [self._untimed(decoding.tokens) for decoding in decodings]
         if timed:
             words = [_timed(*each) for each in zip(words, decodings, windows, strict=True)]
@@ -93,7 +100,9 @@ class ModelTranscriber:
         if window.purpose is Purpose.PARTIAL:
             silent = max(0, window.quiet - round(LATE_S * SAMPLE_RATE))
             most = shape.token_limit(samples - silent, SAMPLE_RATE) - 1
-        return Rules(begin=shape.begin, end=shape.end, most=most, word_starts=self._tokenizer.word_starts)
+        signals = self._tokenizer.signals
+        opening = signals.opening(window.manner.language or self.languages[0], window.manner.task)
+        return Rules(opening, signals.end, most, self._tokenizer.word_starts)
 
     def _untimed(self, tokens: Sequence[int]) -> tuple[Word, ...]:
         return tuple(Word(text, spelling) for text, spelling in self._tokenizer.words(tokens))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -19,7 +19,7 @@ from streaming.lines import by_speaker, speakers
 from streaming.settings import SessionOptions, SessionSettings
 from streaming.transcript import apply
 from streaming.vad import FrameJudge, VadSettings
-from streaming.window import SAMPLE_RATE
+from streaming.window import PLAIN, SAMPLE_RATE, Manner
 
 AROUND_S = 0.5  # of an utterance, which the diarizer hears too
 
@@ -38,7 +38,7 @@ class SpeakersWanted:
 class Wanted:
     """What a transcript is to hold."""
 
-    language: str = "en"
+    manner: Manner = PLAIN
     words: bool = False  # their times and confidences
     speakers: SpeakersWanted | None = None
     speech: SessionSettings = field(default_factory=SessionSettings)
@@ -119,12 +119,20 @@ class Unreadable:
     read_s: float  # seconds of audio before that
 
 
-def understood(language: str | None, transcriber: Transcriber) -> str:
-    """The bare language of a tag, en for en-GB; ModelError where the model does not know it."""
-    bare = (language or "en").replace("_", "-").split("-")[0].lower()
-    if bare not in ("en", "english") and transcriber.name.startswith("moonshine"):
-        raise ModelError(f"{transcriber.name} understands English only (en), not {language!r}.")
-    return "en" if bare == "english" else bare
+def understood(language: str | None, transcriber: Transcriber) -> str | None:
+    """The bare language of a tag, en for en-GB; None where the model is to find out.
+
+    ModelError, with the languages it knows, where this is none of them.
+    """
+    known = transcriber.languages
+    if not language:
+        return known[0] if len(known) == 1 else None
+    bare = language.replace("_", "-").split("-")[0].lower()
+    bare = "en" if bare == "english" else bare
+    if bare not in known:
+        which = "English only (en)" if known == ("en",) else ", ".join(known)
+        raise ModelError(f"{transcriber.name} understands {which}, not {language!r}.")
+    return bare
 
 
 class Progress:
@@ -156,10 +164,8 @@ def transcripts(
     An AudioError of a source's blocks concerns that source alone. With speakers, the whole audio of a recording is
     held until it is done: 230 MB an hour; without, some minutes of it.
     """
-    run = _Run(wanted, progress)
-    options = SessionOptions(
-        language=wanted.language, partials=False, words=wanted.words or wanted.speakers is not None
-    )
+    run = _Run(wanted, progress, wanted.manner.language or transcriber.languages[0])
+    options = SessionOptions(wanted.manner, partials=False, words=wanted.words or wanted.speakers is not None)
     decoder = Batches(transcriber, run.decoded, threads)
     for name, event in transcribe(run.opened(sources), decoder, judges, options, wanted.speech, wanted.vad):
         if (outcome := run.receive(name, event)) is not None:
@@ -169,8 +175,10 @@ def transcripts(
 class _Run:
     """What is held of the recordings that are under way."""
 
-    def __init__(self, wanted: Wanted, progress: Progress) -> None:
+    def __init__(self, wanted: Wanted, progress: Progress, language: str) -> None:
+        """language: of a recording in which nothing is said."""
         self._wanted = wanted
+        self._language = language
         self._progress = progress
         self._events: dict[str, list[DurableEvent]] = {}
         self._audio: dict[str, list[Samples]] = {}
@@ -223,8 +231,15 @@ class _Run:
                 return Unreadable(name, error, stopped.audio_end)
         numbered = [line.model_copy(update={"utterance": at}) for at, line in enumerate(utterances, 1)]
         return Transcript(
-            name, tuple(numbered), stopped.audio_end, stopped.ledger.speech_s, self._wanted.language
+            name, tuple(numbered), stopped.audio_end, stopped.ledger.speech_s, self._most_spoken(numbered)
         )
+
+    def _most_spoken(self, utterances: Sequence[Utterance]) -> str:
+        """The language in which most time was spent."""
+        spent: dict[str, float] = {}
+        for each in utterances:
+            spent[each.language] = spent.get(each.language, 0.0) + each.end - each.start
+        return max(spent, key=lambda language: spent[language], default=self._language)
 
     def _labelled(
         self, name: str, utterances: list[Utterance], blocks: list[Samples], wanted: SpeakersWanted

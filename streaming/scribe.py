@@ -27,6 +27,7 @@ class Scribe:
         self._number = number
         self._labels = labels
         self._revisions: dict[int, int] = {}  # of utterances that have some
+        self._languages: dict[int, str] = {}  # of utterances that may still be split
 
     def finals(self, utterance: Utterance, words: tuple[Word, ...], ending: Ending) -> list[Final]:
         """The utterance is over and said this: one final, or one for each of its speakers in turn."""
@@ -44,6 +45,7 @@ class Scribe:
             spoken = _spoken(line.words)
             if self._labels is not None:
                 self._labels.follow(number, start, end, spoken, line.label)
+                self._languages[number] = utterance.language
             finals.append(
                 Final(
                     seq=self._next_seq(),
@@ -51,7 +53,7 @@ class Scribe:
                     start=start / SAMPLE_RATE,
                     end=end / SAMPLE_RATE,
                     text=_text(line.words),
-                    language=self._options.language,
+                    language=utterance.language,
                     speaker=line.label,
                     words=spoken if self._options.words else None,
                 )
@@ -106,7 +108,8 @@ class Scribe:
         """Something about a speaker has become known."""
         if change.utterance is None:
             return Revise(seq=self._next_seq(), reason=change.reason, speaker=change.label)
-        rest = tuple(self._split_off(label, words) for label, words in change.rest)
+        language = self._languages[change.utterance]
+        rest = tuple(self._split_off(label, words, language) for label, words in change.rest)
         kept = change.words or ()
         return Revise(
             seq=self._next_seq(),
@@ -120,17 +123,20 @@ class Scribe:
             split=rest or None,
         )
 
-    def _split_off(self, label: SpeakerLabel | None, words: tuple[SpokenWord, ...]) -> events.Utterance:
+    def _split_off(
+        self, label: SpeakerLabel | None, words: tuple[SpokenWord, ...], language: str
+    ) -> events.Utterance:
         line = events.Utterance(
             utterance=self._number(),
             start=words[0].start,
             end=words[-1].end,
             text=" ".join(word.text for word in words),
-            language=self._options.language,
+            language=language,
             speaker=label,
             words=words if self._options.words else None,
         )
         assert self._labels is not None
+        self._languages[line.utterance] = language
         start, end = round(line.start * SAMPLE_RATE), round(line.end * SAMPLE_RATE)
         self._labels.follow(line.utterance, start, end, words, label)
         return line

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from streaming.audio import Samples
@@ -20,7 +20,7 @@ from streaming.segmenter import Hole, Segmenter, in_samples
 from streaming.settings import ResumePoint, SessionOptions, SessionSettings
 from streaming.utterance import Utterance
 from streaming.vad import SpeechDetector
-from streaming.window import SAMPLE_RATE, Hypothesis, Purpose, Window
+from streaming.window import SAMPLE_RATE, Hypothesis, Manner, Purpose, Window
 
 
 @dataclass(frozen=True)
@@ -239,9 +239,17 @@ class Session:
             purpose=purpose,
             timed=utterance.timed or (self._words_timed and purpose is Purpose.FINAL),
             quiet=utterance.onset - utterance.audio_start,
+            manner=self._manner(utterance),
         )
         self._outstanding.append(window)
         return window
+
+    def _manner(self, utterance: Utterance) -> Manner:
+        """As the session was asked for; words that stay also fix the language they were heard in."""
+        manner = self._options.manner
+        if manner.language is None and utterance.agreement.committed:
+            return replace(manner, language=utterance.language)
+        return manner
 
     def _take_back(self, window: Window) -> Utterance:
         if not self._outstanding or window is not self._outstanding[0]:
@@ -297,7 +305,7 @@ class Session:
             assert isinstance(right, Utterance)
             right.join(seam)
         if not words:
-            return [self._scribe.gap(item.start, ending.end, "suppressed:no_words")]
+            return [self._scribe.gap(item.start, ending.end, f"suppressed:{item.doubt or 'no_words'}")]
         return self._scribe.finals(item, words, ending)
 
     def _is_out(self, item: Utterance | Hole) -> bool:

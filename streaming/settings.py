@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from streaming.endpoint import EndpointSettings
 from streaming.events import Ledger
 from streaming.pauses import CutSettings
+from streaming.window import PLAIN, Manner
 
 
 @dataclass(frozen=True)
 class SessionOptions:
     """What a producer asked for."""
 
-    language: str = "en"
+    manner: Manner = PLAIN
     partials: bool = True
     words: bool = False
 

@@ -88,6 +88,16 @@ class Utterance:
         return hypothesis if window.end == end and (window.timed or not timed) else None
 
     @property
+    def language(self) -> str:
+        """What it was heard in."""
+        return Hypothesis(()).language if self._last is None else self._last[1].language
+
+    @property
+    def doubt(self) -> str | None:
+        """Why the words that were heard last are withheld."""
+        return None if self._last is None else self._last[1].doubt
+
+    @property
     def committed(self) -> tuple[Word, ...]:
         """The words that stay, without those that the utterance before has said."""
         return self.agreement.committed[self._known :]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,26 @@ class Purpose(Enum):
     PARTIAL = 1  # the utterance is open
 
 
+Task = Literal["transcribe", "translate"]
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How speech is to become text; the same for all windows of a session or a recording."""
+
+    language: str | None = None  # code, e.g. "de"; None: the model finds out for each window
+    task: Task = "transcribe"  # "translate": into English
+    prompt: str = ""  # what might have been said before: spelling, names, style
+    vocabulary: tuple[str, ...] = ()  # words and phrases that are more likely here than elsewhere
+    beam: int = 1  # hypotheses kept side by side where nobody waits for a partial
+    temperature: float | None = (
+        None  # of sampling; None: the most probable, less sure where that is implausible
+    )
+
+
+PLAIN = Manner()
+
+
 @dataclass(frozen=True, eq=False)
 class Window:
     """Audio to be decoded, with what is known of its text."""
@@ -30,6 +51,7 @@ class Window:
     purpose: Purpose
     timed: bool = False  # word times and confidences are wanted
     quiet: int = 0  # samples at its beginning in which nobody speaks yet, as far as the detector can tell
+    manner: Manner = PLAIN
 
     @property
     def end(self) -> int:
@@ -55,6 +77,7 @@ class Hypothesis:
     words: tuple[Word, ...]
     language: str = "en"
     decode_s: float = 0.0  # CPU-side duration of encoder and decoder, seconds
+    doubt: str | None = None  # why words that were heard are withheld, a word or two, e.g. "repetition"
 
     @property
     def tokens(self) -> tuple[int, ...]:

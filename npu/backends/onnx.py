@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnxruntime import GraphOptimizationLevel, OrtValue
 
 from npu.architecture import Architecture
-from npu.model import Cache, Encoded
+from npu.model import Cache
 from streaming.errors import ModelError
 from streaming.window import SAMPLE_RATE
 
@@ -87,37 +87,33 @@ class Runner:
 class OnnxEncoded:
     """Keys and values of every decoder layer's cross-attention."""
 
-    def __init__(self, backend: OnnxBackend, cross: Mapping[str, OrtValue], capacity: int) -> None:
-        self._backend = backend
-        self.cross = cross  # by name: [1, heads, frames, head width]
+    def __init__(
+        self, backend: OnnxBackend, cross: Mapping[str, OrtValue], frames: int, capacity: int
+    ) -> None:
+        self.backend = backend
+        self.cross = cross  # by name: [1, heads, states, head width]
+        self.frames = frames  # of the states, those that hold the audio
         self.capacity = capacity  # tokens its decodings will hardly exceed
-
-    @property
-    def frames(self) -> int:
-        """Encoder states."""
-        return int(self.cross["ck0"].shape()[2])
 
     def start(self) -> OnnxCache:
         """An empty cache over this window."""
-        return OnnxCache(self._backend, self.cross, self.frames, self.capacity)
+        return OnnxCache(self)
 
 
 class OnnxCache:
     """Keys and values of one decoding, appended in place. For one thread at a time."""
 
-    def __init__(
-        self, backend: OnnxBackend, cross: Mapping[str, OrtValue], frames: int, capacity: int
-    ) -> None:
-        self._architecture = backend.architecture
-        self._session = backend.decoder
-        self._frames = frames
+    def __init__(self, encoded: OnnxEncoded) -> None:
+        self.encoded = encoded
+        self._architecture = encoded.backend.architecture
+        self._session = encoded.backend.decoder
         self._length = 0
         self._binding = self._session.io_binding()
-        for name, value in cross.items():
+        for name, value in encoded.cross.items():
             self._binding.bind_ortvalue_input(name, value)
         self._stored = np.zeros((2 * self._architecture.layers, 1, 0, 0, 0), np.float32)
-        self._reserve(capacity)
-        self._results = ("logits", *(f"a{i}" for i in self._architecture.aligned_layers))
+        self._reserve(encoded.capacity)
+        self._results = ("logits", *(f"a{i}" for i in self._architecture.aligned))
         self._attended: list[
             tuple[int, list[OrtValue]]
         ] = []  # of each call: first position, a value for each layer
@@ -130,6 +126,15 @@ class OnnxCache:
     def truncate(self, n: int) -> None:
         """Forgets all but the first n tokens; what lies behind them is overwritten by the next call."""
         self._length = min(n, self._length)
+
+    def copy(self) -> OnnxCache:
+        """Another decoding that begins with the same tokens."""
+        other = OnnxCache(self.encoded)
+        if self._length > other._capacity:
+            other._reserve(self._length)
+        other._stored[..., : self._length, :] = self.stored
+        other._length, other._attended = self._length, list(self._attended)
+        return other
 
     def extend(self, tokens: Sequence[int]) -> Array:
         """tokens [k] on top -> logits [k, vocabulary]."""
@@ -151,13 +156,18 @@ class OnnxCache:
         return np.asarray(logits.numpy()[0], np.float32)
 
     def attention(self) -> Array:
-        """[length, frames]: the mean over the heads of the aligned layers."""
-        found = np.zeros((self._length, self._frames), np.float32)
+        """[length, frames]: the mean over the aligned heads."""
+        found = np.zeros((self._length, self.encoded.frames), np.float32)
         for start, layers in self._attended:
-            rows = np.mean([layer.numpy()[0].mean(axis=0) for layer in layers], axis=0)  # [k, frames]
+            rows = _mean_of_heads([layer.numpy() for layer in layers], self._architecture)[0]
             stop = min(start + len(rows), self._length)
-            found[start:stop] = rows[: stop - start]
+            found[start:stop] = rows[: stop - start, : self.encoded.frames]
         return found
+
+    @property
+    def stored(self) -> Array:
+        """[2 * layers, 1, heads, length, stored width]: what is cached, keys and values of a layer in turn."""
+        return self._stored[..., : self._length, :]
 
     def _bind(self, name: str, value: NDArray[Any]) -> None:
         self._binding.bind_ortvalue_input(name, OrtValue.ortvalue_from_numpy(value))
@@ -186,76 +196,79 @@ class OnnxBatch:
         self,
         session: onnxruntime.InferenceSession,
         architecture: Architecture,
-        windows: Sequence[OnnxEncoded],
+        starts: Sequence[OnnxCache],
         attended: bool,
     ) -> None:
         size = self._architecture = architecture
         self._session = session
-        self._frames = [window.frames for window in windows]
-        self._length = 0  # tokens that each of them holds
-        self._attended: list[list[Array]] | None = (
-            [] if attended else None
-        )  # of each call: a value for each layer
-        longest = max(self._frames)
-        self._heard = np.zeros((len(windows), 1, 1, longest), np.float32)
+        self._frames = [cache.encoded.frames for cache in starts]
+        self._lengths = np.array([cache.length for cache in starts], np.int32)  # tokens that each holds
+        self._attended: list[Array] | None = [] if attended else None  # of each call: [decodings, states]
+        encoded = [cache.encoded for cache in starts]
+        states = [int(each.cross["ck0"].shape()[2]) for each in encoded]
+        self._heard = np.zeros((len(starts), 1, 1, max(states)), np.float32)
         self._cross = {
-            name: np.zeros((len(windows), size.heads, longest, size.head_width), np.float32)
-            for name in windows[0].cross
+            name: np.zeros((len(starts), size.heads, max(states), size.head_width), np.float32)
+            for name in encoded[0].cross
         }
-        for row, window in enumerate(windows):
-            self._heard[row, ..., window.frames :] = _UNHEARD
+        for row, window in enumerate(encoded):
+            self._heard[row, ..., states[row] :] = _UNHEARD
             for name, value in window.cross.items():
-                self._cross[name][row, :, : window.frames] = value.numpy()[0]
-        capacity = max(window.capacity for window in windows)
+                self._cross[name][row, :, : states[row]] = value.numpy()[0]
+        capacity = max(max(cache.encoded.capacity, cache.length + 1) for cache in starts)
         self._stored = [
-            np.zeros((len(windows), size.heads, capacity, size.stored_width), np.float32)
+            np.zeros((len(starts), size.heads, capacity, size.stored_width), np.float32)
             for _ in range(2 * size.layers)
         ]
+        for row, cache in enumerate(starts):
+            for stored, held in zip(self._stored, cache.stored, strict=True):
+                stored[row, :, : cache.length] = held[0]
         self._bind_all()
 
     def extend(self, tokens: Sequence[int]) -> Array:
-        """One token for each window -> logits [windows, vocabulary]."""
-        if self._length == self._stored[0].shape[2]:
+        """One token for each decoding -> logits [decodings, vocabulary]."""
+        longest = int(self._lengths.max())
+        if longest == self._architecture.most_tokens:
+            raise ModelError(f"a decoding of {longest + 1} tokens does not fit; decode a shorter window")
+        if longest == self._stored[0].shape[2]:
             self._stored = [np.concatenate([each, np.zeros_like(each)], axis=2) for each in self._stored]
             self._bind_all()
         self._bind("tokens", np.array([tokens], np.int64))
-        self._bind("past", np.full(len(tokens), self._length, np.int32))
-        self._bind("total", np.array([self._length + 1], np.int32))
+        self._bind("past", self._lengths)
+        self._bind("total", np.array([longest + 1], np.int32))
         names = ["logits"]
         if self._attended is not None:
-            names += [f"a{i}" for i in self._architecture.aligned_layers]
+            names += [f"a{i}" for i in self._architecture.aligned]
         for name in names:
             self._binding.bind_output(name, "cpu")
         self._session.run_with_iobinding(self._binding)
         logits, *attended = (value.numpy() for value in self._binding.get_outputs()[-len(names) :])
         if self._attended is not None:
-            self._attended.append(attended)
-        self._length += 1
+            self._attended.append(_mean_of_heads(attended, self._architecture)[:, 0])
+        self._lengths = self._lengths + np.int32(1)
         return np.asarray(logits[0], np.float32)
 
-    def keep(self, windows: Sequence[int]) -> None:
-        """Goes on with these windows only; the padding shrinks to the longest of them."""
-        rows = list(windows)
+    def keep(self, rows: Sequence[int]) -> None:
+        """Goes on with these decodings; the padding shrinks to the longest of their windows."""
+        rows = list(rows)
         self._frames = [self._frames[row] for row in rows]
-        longest = max(self._frames)
+        self._lengths = self._lengths[rows]
+        longest = int((self._heard[rows] == 0).sum(axis=-1).max())
         self._heard = np.ascontiguousarray(self._heard[rows, ..., :longest])
         self._cross = {
             name: np.ascontiguousarray(value[rows, :, :longest]) for name, value in self._cross.items()
         }
         self._stored = [np.ascontiguousarray(each[rows]) for each in self._stored]
         if self._attended is not None:
-            self._attended = [[layer[rows, ..., :longest] for layer in call] for call in self._attended]
+            self._attended = [call[rows, :longest] for call in self._attended]
         self._bind_all()
 
-    def attention(self, window: int) -> Array:
-        """[length, frames]: the mean over the heads of the aligned layers."""
+    def attention(self, row: int) -> Array:
+        """[calls, frames]: the mean over the aligned heads."""
         if self._attended is None:
             raise ModelError("the attention of this batch was not kept; start it with `attended`")
-        frames = self._frames[window]
-        rows = [
-            np.mean([layer[window, :, 0, :frames].mean(axis=0) for layer in call], axis=0)
-            for call in self._attended
-        ]
+        frames = self._frames[row]
+        rows = [call[row, :frames] for call in self._attended]
         return np.array(rows, np.float32).reshape(len(rows), frames)
 
     def _bind(self, name: str, value: NDArray[Any]) -> None:
@@ -299,17 +312,18 @@ class OnnxBackend:
         self._device = device
         self._cross = [f"c{part}{i}" for i in range(architecture.layers) for part in "kv"]
 
-    def encode(self, audio: Array) -> OnnxEncoded:
+    def encode(self, audio: Array, short: bool = False) -> OnnxEncoded:
         """audio [n] at 16 kHz -> the window, ready to be decoded; ModelError when it is too long."""
         if len(audio) > self.architecture.most_samples:
             longest = self.architecture.most_samples // SAMPLE_RATE
             raise ModelError(
                 f"a window of {len(audio) / SAMPLE_RATE:.1f} s; {self.name} takes at most {longest} s"
             )
-        prepared = OrtValue.ortvalue_from_numpy(self.architecture.prepare(audio))
+        prepared = OrtValue.ortvalue_from_numpy(self.architecture.prepare(audio, short))
         values = self._encoder.run_with_ort_values(self._cross, {"audio": prepared})
         capacity = self.architecture.token_limit(len(audio), SAMPLE_RATE) + 2
-        return OnnxEncoded(self, dict(zip(self._cross, values, strict=True)), capacity)
+        frames = min(self.architecture.states(len(audio)), int(values[0].shape()[2]))
+        return OnnxEncoded(self, dict(zip(self._cross, values, strict=True)), frames, capacity)
 
     def extend(self, cache: Cache, tokens: tuple[int, ...]) -> Array:
         """One pass for k tokens on top of the cache -> logits [k, vocabulary]."""
@@ -317,15 +331,21 @@ class OnnxBackend:
             raise TypeError(f"a cache of {type(cache).__name__} given to {type(self).__name__}")
         return cache.extend(tokens)
 
-    def together(self, windows: Sequence[Encoded], attended: bool) -> OnnxBatch:
-        """Empty decodings over these windows, in lockstep."""
-        ours = [window for window in windows if isinstance(window, OnnxEncoded)]
-        if len(ours) != len(windows):
-            raise TypeError(f"windows of another backend given to {type(self).__name__}")
+    def together(self, starts: Sequence[Cache], attended: bool) -> OnnxBatch:
+        """Goes on with these decodings in lockstep."""
+        ours = [cache for cache in starts if isinstance(cache, OnnxCache)]
+        if len(ours) != len(starts):
+            raise TypeError(f"caches of another backend given to {type(self).__name__}")
         with self._loading:
             if self._batches is None:
                 self._batches = load_session(self._lockstep(), self._device)
         return OnnxBatch(self._batches, self.architecture, ours, attended)
+
+
+def _mean_of_heads(layers: Sequence[Array], architecture: Architecture) -> Array:
+    """Of each aligned layer [windows, heads, k, states] -> [windows, k, states], the mean over the aligned heads."""
+    chosen = [layer[:, heads] for layer, heads in zip(layers, architecture.aligned.values(), strict=True)]
+    return np.asarray(np.concatenate(chosen, axis=1).mean(axis=1), np.float32)
 
 
 def _first_line(error: Exception) -> str:

@@ -5,7 +5,7 @@ The same three verbs. The matrices are the shipped 8-bit ones, dequantised; acti
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import erf
 
@@ -14,7 +14,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from npu.architecture import Architecture
-from npu.model import Cache, Encoded, OneByOne
+from npu.model import Cache, OneByOne
 from npu.weights import Attention, Convolution, DecoderLayer, EncoderLayer, Linear, Weights
 
 Array = NDArray[np.float32]
@@ -93,7 +93,7 @@ class ReferenceEncoded:
 
     states: Array  # [frames, width]
     cross: list[tuple[Array, Array]]  # a layer: [heads, frames, head width] twice
-    aligned_layers: tuple[int, ...]
+    aligned: Mapping[int, tuple[int, ...]]
 
     @property
     def frames(self) -> int:
@@ -114,7 +114,7 @@ class ReferenceCache:
     encoded: ReferenceEncoded
     keys: list[Array]  # a layer: [heads, length, head width]
     values: list[Array]
-    seen: dict[int, Array] = field(default_factory=dict)  # an aligned layer: [heads, length, frames]
+    seen: dict[int, Array] = field(default_factory=dict)  # an aligned layer: [aligned heads, length, frames]
 
     @property
     def length(self) -> int:
@@ -128,10 +128,14 @@ class ReferenceCache:
         self.seen = {layer: where[:, :n] for layer, where in self.seen.items()}
 
     def attention(self) -> Array:
-        """[length, frames]: the mean over the heads of the aligned layers."""
+        """[length, frames]: the mean over the aligned heads."""
         if not self.seen:
             return np.zeros((0, self.encoded.frames), np.float32)
-        return np.asarray(np.mean(list(self.seen.values()), axis=(0, 1)), np.float32)
+        return np.asarray(np.concatenate(list(self.seen.values())).mean(axis=0), np.float32)
+
+    def copy(self) -> ReferenceCache:
+        """Another decoding that begins with the same tokens."""
+        return ReferenceCache(self.encoded, list(self.keys), list(self.values), dict(self.seen))
 
 
 class ReferenceBackend:
@@ -144,10 +148,10 @@ class ReferenceBackend:
         self._architecture = architecture
         self._weights = weights
 
-    def encode(self, audio: Array) -> ReferenceEncoded:
+    def encode(self, audio: Array, short: bool = False) -> ReferenceEncoded:
         """audio [n] at 16 kHz -> encoder states."""
         weights, heads = self._weights, self._architecture.heads
-        laid = self._architecture.prepare(audio).reshape(1, -1)[
+        laid = self._architecture.prepare(audio, short).reshape(1, -1)[
             :, :-1
         ]  # a convolution sees one less than two hops
         x = self._stem(laid)
@@ -158,7 +162,7 @@ class ReferenceBackend:
             (apart(linear(states, layer.cross.key), heads), apart(linear(states, layer.cross.value), heads))
             for layer in weights.decoder
         ]
-        return ReferenceEncoded(states, cross, self._architecture.aligned_layers)
+        return ReferenceEncoded(states, cross, self._architecture.aligned)
 
     def extend(self, cache: Cache, tokens: tuple[int, ...]) -> Array:
         """One pass for k tokens on top of the cache -> logits [k, vocabulary]."""
@@ -172,9 +176,9 @@ class ReferenceBackend:
             x = self._decoder_layer(x, layer, cache, i, start)
         return linear(norm(x, self._weights.decoder_norm), self._weights.head)
 
-    def together(self, windows: Sequence[Encoded], attended: bool) -> OneByOne:
+    def together(self, starts: Sequence[Cache], attended: bool) -> OneByOne:
         """Decodings one by one."""
-        return OneByOne(self, windows)
+        return OneByOne(self, starts)
 
     def _stem(self, audio: Array) -> Array:
         """audio [1, n] -> [frames, width]."""
@@ -203,9 +207,9 @@ class ReferenceBackend:
         x = x + linear(seen, layer.attention.output)
         query = apart(linear(norm(x, layer.cross_norm), layer.cross.query), self._architecture.heads)
         seen, where = attend(query, *cache.encoded.cross[i])
-        if i in cache.encoded.aligned_layers:
-            before = cache.seen.get(i, where[:, :0])
-            cache.seen[i] = np.concatenate([before, where], axis=1)
+        if heads := cache.encoded.aligned.get(i):
+            before = cache.seen.get(i, where[list(heads), :0])
+            cache.seen[i] = np.concatenate([before, where[list(heads)]], axis=1)
         x = x + linear(seen, layer.cross.output)
         hidden, gate = np.split(linear(norm(x, layer.network_norm), layer.up), 2, axis=1)
         return x + linear(silu(gate) * hidden, layer.down)

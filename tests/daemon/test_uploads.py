@@ -137,7 +137,6 @@ def test_what_is_no_recording(visit, speech) -> None:
             "/transcribe", content=b"--x\r\nbad", headers={"content-type": "multipart/form-data; boundary=x"}
         )
         _error(broken, 400)
-        d.service.transcriber.name = "moonshine-tiny"
         french = await client.post("/transcribe", files=speech, data={"language": "fr"})
         assert _error(french, 400)["param"] == "language"
 

@@ -17,9 +17,9 @@ from npu.backends.reference import ReferenceBackend
 from npu.decoding import Rules
 from npu.embedded import TOKENIZER, package_folder, shipped
 from npu.lean import Graphs, lean_graphs, shipped_weights
-from npu.model import Cache, Encoded, OneByOne
+from npu.model import Cache, OneByOne
 from npu.moonshine import TINY
-from npu.tokens import Tokenizer
+from npu.tokens import ListedTokenizer, Tokenizer
 from npu.transcriber import ModelTranscriber
 from npu.weights import Weights
 from streaming.window import SAMPLE_RATE
@@ -66,7 +66,7 @@ def reference(weights: Weights) -> ReferenceBackend:
 @pytest.fixture(scope="session")
 def tokenizer() -> Tokenizer:
     """Moonshine's vocabulary."""
-    return Tokenizer.read(shipped(TOKENIZER))
+    return ListedTokenizer.read(shipped(TOKENIZER))
 
 
 @pytest.fixture(scope="session")
@@ -79,7 +79,8 @@ def transcriber(backend: OnnxBackend, tokenizer: Tokenizer) -> ModelTranscriber:
 def rules(tokenizer: Tokenizer) -> Rules:
     """Those of a window of ten seconds."""
     most = TINY.token_limit(10 * SAMPLE_RATE, SAMPLE_RATE)
-    return Rules(begin=TINY.begin, end=TINY.end, most=most, word_starts=tokenizer.word_starts)
+    signals = tokenizer.signals
+    return Rules((signals.start,), signals.end, most, tokenizer.word_starts)
 
 
 class Parrot:
@@ -93,7 +94,7 @@ class Parrot:
         self.calls: list[int] = []  # tokens of each
         self._seed = seed
 
-    def encode(self, audio: Array) -> ParrotWindow:
+    def encode(self, audio: Array, short: bool = False) -> ParrotWindow:
         return ParrotWindow()
 
     def extend(self, cache: Cache, tokens: tuple[int, ...]) -> Array:
@@ -106,8 +107,8 @@ class Parrot:
             rows.append(np.random.default_rng(int.from_bytes(digest)).standard_normal(self.vocabulary))
         return np.array(rows, np.float32)
 
-    def together(self, windows: Sequence[Encoded], attended: bool) -> OneByOne:
-        return OneByOne(self, windows)
+    def together(self, starts: Sequence[Cache], attended: bool) -> OneByOne:
+        return OneByOne(self, starts)
 
 
 class ParrotWindow:
@@ -131,6 +132,9 @@ class ParrotCache:
 
     def truncate(self, n: int) -> None:
         del self.tokens[n:]
+
+    def copy(self) -> ParrotCache:
+        return ParrotCache(self.tokens)
 
     def attention(self) -> Array:
         return np.ones((self.length, 1), np.float32)

@@ -14,6 +14,8 @@ from npu.moonshine import TINY
 from npu.tokens import Tokenizer
 from streaming.window import SAMPLE_RATE
 
+START = 1  # Moonshine's signal
+
 Array = NDArray[np.float32]
 
 VOCABULARY = 24
@@ -22,12 +24,12 @@ END = 2
 
 def free_rules(most: int) -> Rules:
     """Rules for parrots: any token may begin a word."""
-    return Rules(begin=1, end=END, most=most, word_starts=np.ones(VOCABULARY, np.bool_))
+    return Rules((1,), END, most, np.ones(VOCABULARY, np.bool_))
 
 
 def rules_for(audio: Array, tokenizer: Tokenizer) -> Rules:
     most = TINY.token_limit(len(audio), SAMPLE_RATE)
-    return Rules(begin=TINY.begin, end=TINY.end, most=most, word_starts=tokenizer.word_starts)
+    return Rules((START,), END, most, tokenizer.word_starts)
 
 
 @given(
@@ -127,7 +129,7 @@ def test_log_probabilities(backend: OnnxBackend, clips: dict[str, Array], tokeni
     audio = clips["beckett"][: 5 * SAMPLE_RATE]
     rules, encoded = rules_for(audio, tokenizer), backend.encode(audio)
     decoding = decode(backend, encoded.start(), rules, scored=True)
-    logits = backend.extend(encoded.start(), (TINY.begin, *decoding.tokens[:-1])).astype(np.float64)
+    logits = backend.extend(encoded.start(), (START, *decoding.tokens[:-1])).astype(np.float64)
     expected = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
     chosen = expected[np.arange(len(decoding.tokens)), list(decoding.tokens)]
     assert np.allclose(decoding.log_probs, chosen, atol=1e-4)
@@ -224,7 +226,8 @@ def test_windows_decoded_together(seed: int, most: list[int], parrot: type) -> N
         decode(model, window.start(), free_rules(n), scored=True)
         for window, n in zip(windows, most, strict=True)
     ]
-    found = decode_together(model.together(windows, True), [free_rules(n) for n in most], scored=True)
+    batch = model.together([window.start() for window in windows], True)
+    found = decode_together(batch, [free_rules(n) for n in most], scored=True)
     assert [each.tokens for each in found] == [each.tokens for each in expected]
     for one, other in zip(found, expected, strict=True):
         assert np.allclose(one.log_probs, other.log_probs)

@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from npu.moonshine import TINY
-from npu.tokens import Tokenizer
+from npu.tokens import ListedTokenizer, Signals, Tokenizer
 from streaming.errors import ModelError
+
+START, END = 1, 2  # Moonshine's signals
 
 WORDS = [30, 887, 29871, 259, 32_005, 3 + 0xC3, 3 + 0xA9, 13, 266, 31_353]
 
@@ -21,7 +23,7 @@ def test_shipped_vocabulary(tokenizer: Tokenizer) -> None:
 
 def test_signals(tokenizer: Tokenizer) -> None:
     """Tokens in angle brackets spell nothing."""
-    assert tokenizer.text([TINY.begin, 887, 32_005, TINY.end]) == "You"
+    assert tokenizer.text([START, 887, 32_005, END]) == "You"
 
 
 def test_characters_of_several_bytes(tokenizer: Tokenizer) -> None:
@@ -72,4 +74,21 @@ def test_file_cut_short(tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.bin"
     path.write_bytes(b"\x03ab")
     with pytest.raises(ModelError, match=r"tokenizer\.bin is not a tokenizer file"):
-        Tokenizer.read(path)
+        ListedTokenizer.read(path)
+
+
+def test_spelling(tokenizer: Tokenizer) -> None:
+    """Tokens that spell a text spell it back."""
+    for text in (" Amanuensis", " the quick brown fox", " Zoë's 3.5"):
+        assert tokenizer.text(tokenizer.spell(text)) == text.strip()
+
+
+def test_openings() -> None:
+    """A model says only what it was taught to say; what was said before comes first."""
+    plain = Signals(start=1, end=2)
+    assert plain.opening("en", "transcribe", before=(7, 8)) == (1,)
+    rich = Signals(
+        5, 6, languages={"en": 10, "de": 11}, tasks={"transcribe": 20, "translate": 21}, before=30, untimed=40
+    )
+    assert rich.opening("de", "translate") == (5, 11, 21, 40)
+    assert rich.opening("en", "transcribe", timestamps=True, before=(7, 8)) == (30, 7, 8, 5, 10, 20)
