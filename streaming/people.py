@@ -15,9 +15,17 @@ _ROUNDS = 3  # in which prints go to the nearest cluster, and clusters follow
 
 
 def people(
-    voiceprints: Array, seconds: Array, least_s: float, fewest: int = 1, most: int | None = None
+    voiceprints: Array,
+    lengths: Array,
+    seconds: Array,
+    least_s: float,
+    fewest: int = 1,
+    most: int | None = None,
 ) -> Array:
-    """Voiceprints [n, width] of `seconds` [n] each, which do not count what others count -> voices [people, width].
+    """Voiceprints [n, width] -> voices [people, width], unit vectors both.
+
+    Each print is made of `lengths` [n] seconds of speech, and stands for `seconds` [n] of the recording: less than
+    its length where others are made of the same speech, more where not all prints are given.
 
     Nobody has less than `least_s` of speech, as far as the bounds on their number allow. Two clusters become one
     when their cosine is as high as that of one person's voiceprints would be, by how much speech they are made of.
@@ -29,7 +37,7 @@ def people(
     while True:
         voices, member = _settled(voiceprints, seconds, voices)
         count = len(voices)
-        total = np.bincount(member, seconds, count).astype(np.float64)  # seconds
+        total = np.minimum(np.bincount(member, seconds, count), np.bincount(member, lengths, count))
         if count <= fewest:
             return voices
         alike = _certain_similarity(voices, total)

@@ -87,8 +87,9 @@ class Recording:
         stride = -(-len(chosen) // s.most_prints)
         chosen = chosen[::stride]
         prints = np.stack([look.voiceprints[index] for look, index in chosen]).astype(np.float32)
-        seconds = [stride * self._share(look, index) for look, index in chosen]
-        return people(prints, np.array(seconds, np.float32), s.least_s, fewest, most)
+        lengths = np.array([look.clean[index] for look, index in chosen], np.float32)
+        seconds = stride * lengths / [self._seen(look, look.pieces[index]) for look, index in chosen]
+        return people(prints, lengths, np.asarray(seconds, np.float32), s.least_s, fewest, most)
 
     def _chosen(self, least_s: float) -> list[tuple[_Pieces, int]]:
         """The pieces with so much speech alone, and any; in order of the looks."""
@@ -98,11 +99,9 @@ class Recording:
             for index in np.flatnonzero((look.clean >= least_s) & (look.clean > 0)).tolist()
         ]
 
-    def _share(self, look: _Pieces, index: int) -> float:
-        """Seconds of speech alone of a piece, divided by the number of looks that saw it."""
-        piece = look.pieces[index]
-        seen = self._looked[look.first + piece.start : look.first + piece.end]
-        return float(look.clean[index] / max(1.0, float(seen.mean()) if len(seen) else 1.0))
+    def _seen(self, look: _Pieces, piece: Piece) -> float:
+        """How many looks saw a piece, on average."""
+        return max(1.0, float(self._looked[look.first + piece.start : look.first + piece.end].mean()))
 
     def _tally(self, voices: Array, expected: Array) -> Tally:
         """Who speaks when: of the people with most votes, as many as are expected to speak."""

@@ -29,7 +29,8 @@ def prints(voice: Array, count: int, seed: int, noise: float = 0.9) -> Array:
 
 def found(*parts: Array, fewest: int = 1, most: int | None = None, least_s: float = 0.5) -> Array:
     given = np.concatenate(parts)
-    return people(given, np.full(len(given), SECONDS, np.float32), least_s, fewest, most)
+    seconds = np.full(len(given), SECONDS, np.float32)
+    return people(given, seconds, seconds, least_s, fewest, most)
 
 
 def test_each_person_once() -> None:
@@ -70,3 +71,20 @@ def test_bounds() -> None:
     assert len(found(*parts, most=1)) == 1
     assert len(found(*parts, fewest=5)) == 5
     assert len(found(own[:1], fewest=1)) == 1
+
+
+def test_prints_that_stand_for_many() -> None:
+    """Make nobody more certain than what they are made of."""
+    own = voices(2, alike=0.35)
+    given = np.concatenate([prints(own[0], 10, 1), own[1:]])
+    lengths = np.full(len(given), SECONDS, np.float32)
+    assert len(people(given, lengths, 20 * lengths, 0.5)) == 1
+
+
+def test_prints_of_the_same_speech() -> None:
+    """Count once."""
+    own = voices(2, alike=0.35)
+    given = np.concatenate([prints(own[0], 10, 1), np.repeat(own[1:], 10, axis=0)])
+    lengths = np.full(len(given), SECONDS, np.float32)
+    assert len(people(given, lengths, lengths, 0.5)) == 2
+    assert len(people(given, lengths, lengths / 10, 0.5)) == 1
