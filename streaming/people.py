@@ -11,6 +11,7 @@ from streaming.listening import Array
 _PURE = 0.45  # mean similarity from which prints are one cluster at first: too many, of one person each
 _SAME = 0.62  # certain similarity from which clusters are one person; 0.56 and 0.72 do hardly worse
 _HALF_S = 2.75  # seconds whose print is as much the voice as what happened to be said
+_USUAL_S = 180.0  # of speech; in more there is more by chance, and it takes more to be somebody
 _ROUNDS = 3  # in which prints go to the nearest cluster, and clusters follow
 
 
@@ -67,9 +68,11 @@ def _certain_similarity(voices: Array, total: NDArray[np.float64]) -> NDArray[np
     """[people, people]: cosines, divided by what they are for two clusters of one person with so much speech.
 
     The share of a print that is not its speaker's voice falls with the square of its length, as was seen: below two
-    seconds it may be anything, from five on hardly any is left.
+    seconds it may be anything, from five on hardly any is left. In a long recording noises and pieces of two people
+    are many enough to be clusters; seconds count less there, by the root of how much speech there is.
     """
-    noise = _HALF_S / np.maximum(total, 1e-3)
+    counted = total * np.sqrt(_USUAL_S / max(_USUAL_S, float(total.sum())))
+    noise = _HALF_S / np.maximum(counted, 1e-3)
     own = 1 / np.sqrt(1 + noise**2)  # cosine of a print with its speaker's voice
     alike = voices @ voices.T / np.outer(own, own)
     np.fill_diagonal(alike, -np.inf)

@@ -88,3 +88,13 @@ def test_prints_of_the_same_speech() -> None:
     lengths = np.full(len(given), SECONDS, np.float32)
     assert len(people(given, lengths, lengths, 0.5)) == 2
     assert len(people(given, lengths, lengths / 10, 0.5)) == 1
+
+
+def test_much_speech() -> None:
+    """Holds more that is nobody's: a few seconds that sound a little like somebody are nobody new in an hour."""
+    own = voices(2, alike=0.3)
+    given = np.concatenate([prints(own[0], 40, 1), prints(own[1], 3, 2, noise=0.3)])
+    few = np.full(len(given), SECONDS, np.float32)
+    assert len(people(given, few, few, 0.5)) == 2
+    much = np.where(np.arange(len(given)) < 40, 90, SECONDS).astype(np.float32)
+    assert len(people(given, much, much, 0.5)) == 1
