@@ -71,7 +71,7 @@ def load_voices(cache_dir: Path) -> OnnxVoices:
 def perform(voices: Voices, job: Job) -> Heard:
     """What a diarizer's job asks for. Pure: may run on any thread."""
     activity = voices.segment(job.audio)
-    made = _fresh_maps(voices, job)
+    made = fresh_maps(voices, job)
     maps = (*job.maps, *([made] if made else []))
     if not maps:
         nothing = np.zeros((LOCALS, VOICEPRINT), np.float32)
@@ -82,7 +82,7 @@ def perform(voices: Voices, job: Job) -> Heard:
     return Heard(activity, voiceprints, clean, made)
 
 
-def _fresh_maps(voices: Voices, job: Job) -> Maps | None:
+def fresh_maps(voices: Voices, job: Job) -> Maps | None:
     """Maps of the fresh moments, seen with a little of what is around them.
 
     The mean that is taken off each bin is that of the window's recent past: the network saw means over ten seconds.
