@@ -127,7 +127,8 @@ class Diarizer:
         unsure = 0 if ended else _samples(self._settings.unsure_s)
         first = first_frame(job.start)
         usable = max(0, frame_of(job.end - unsure) - first)
-        view = View(first, speaking(heard.activity)[:usable], heard.voiceprints, heard.clean)
+        active = speaking(heard.activity)[:usable]
+        view = View(first, active, heard.voiceprints, heard.clean, local=heard.local)
         self._attention.looked(job.end, job.end - unsure)
         self._consider(view)
         self._refresh()
@@ -163,7 +164,7 @@ class Diarizer:
         start += -start % FRAME
         fresh = self._fresh(start, end)
         maps = tuple(part for each in self._maps if (part := each.since(start)) is not None)
-        self._outstanding = Job(start, self._tape.cut(start, end), fresh, maps)
+        self._outstanding = Job(start, self._tape.cut(start, end), fresh, maps, divide=True)
         return self._outstanding
 
     def turns(self, start: int, end: int) -> tuple[Turn, ...]:
