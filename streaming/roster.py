@@ -29,7 +29,11 @@ class RosterSettings:
     same_part: float = 0.28  # where the voice is part of one that was divided
     sure_s: float = 2.0  # seconds of speech alone from which a voiceprint is sure
     continued: float = 0.20  # added to the similarity of a voice that was theirs a window ago
-    new_s: float = 1.5  # seconds of speech alone without which nobody is new
+    new_s: float = 1.5  # seconds of speech alone without which nobody is new ...
+    new_far_s: float = 0.8  # ... but for those who are `far` from everybody ...
+    far: float = 0.20  # similarity below which that is
+    first_s: float = 0.3  # ... and for the first
+    guess_s: float = 0.1  # seconds of speech alone from which a voice that says less is the nearest speaker's
     alike: float = 0.40  # mean similarity from which clusters are one speaker
     surely_alike: float = 0.50  # from here one speaker, though a window held them to be two
     remembered_s: float = 0.8  # seconds of speech alone from which a voice is remembered
@@ -85,15 +89,62 @@ class Roster:
                 view.speakers[local] = numbers[column]
                 view.similarity[local] = float(similarity[local, column])
 
+    def guess(self, view: View) -> None:
+        """Voices of a view that are nobody's, and say too little to be somebody new, go to the nearest speaker."""
+        if not self.voices:
+            return
+        similarity, numbers = self._similarity(view), list(self.voices)
+        for voice in view.heard():
+            if (
+                view.speakers[voice] == NOBODY
+                and self._settings.guess_s <= view.clean[voice] < self._settings.new_s
+            ):
+                taken = {
+                    speaker
+                    for speaker, local in zip(view.speakers, view.local, strict=True)
+                    if local != view.local[voice]
+                }
+                free = [column for column, number in enumerate(numbers) if number not in taken]
+                if free:
+                    best = max(free, key=lambda column: float(similarity[voice, column]))
+                    view.speakers[voice] = numbers[best]
+                    view.similarity[voice] = float(similarity[voice, best])
+
     def strangers(self, view: View) -> list[int]:
         """Voices of a view that are nobody's, with speech enough to be somebody new."""
         if len(self.voices) >= self._settings.most_speakers:
             return []
+        similarity = self._similarity(view).max(axis=1) if self.voices else np.full(len(view.local), -1.0)
         return [
             local
             for local in view.heard()
-            if view.speakers[local] == NOBODY and view.clean[local] >= self._settings.new_s
+            if view.speakers[local] == NOBODY and view.clean[local] >= self._enough(float(similarity[local]))
         ]
+
+    def _enough(self, similarity: float) -> float:
+        """Seconds of speech alone from which a voice of that similarity to its nearest speaker is somebody new."""
+        s = self._settings
+        if not self.voices:
+            return s.first_s
+        return s.new_far_s if similarity < s.far else s.new_s
+
+    def grow(self, view: View) -> list[int]:
+        """Speakers of whom little is known are known by the longest that was heard -> the voices it was heard of."""
+        grown = []
+        for voice in view.heard():
+            mine = [i for i, each in enumerate(self._prints) if each.speaker == view.speakers[voice]]
+            if len(mine) == 1 and self._prints[mine[0]].seconds < min(
+                self._settings.new_s, view.clean[voice]
+            ):
+                self._prints[mine[0]] = replace(
+                    self._prints[mine[0]],
+                    voiceprint=view.voiceprints[voice],
+                    seconds=float(view.clean[voice]),
+                )
+                grown.append(voice)
+        if grown:
+            self._learn()
+        return grown
 
     def admit(self, view: View, local: int) -> None:
         """A voice of a view is a new speaker's."""

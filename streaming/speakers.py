@@ -234,16 +234,20 @@ class Diarizer:
         """Whose are the view's voices; and is there anything to learn from them."""
         self._roster.recognise(view, self._views[-1] if self._views else None)
         self._views.append(view)
-        learnt = False
+        counted = self._roster.grow(view)
         for local in self._roster.strangers(view):
             self._roster.admit(view, local)
-            learnt = True
+            counted.append(local)
+        learnt = bool(counted)
+        self._roster.guess(view)
         if (
             learnt
             or view.end - self._remembered >= frames(self._settings.remember_every_s)
             or self._finishing
         ):
-            kept = self._roster.remember(view, view.fresh_alone(self._remembered))
+            fresh = view.fresh_alone(self._remembered)
+            fresh[counted] = 0.0  # each second counts once
+            kept = self._roster.remember(view, fresh)
             self._remembered = view.end
             if kept or learnt:
                 self._roster.review()
@@ -255,6 +259,7 @@ class Diarizer:
         before: View | None = None
         for view in self._views:
             self._roster.recognise(view, before)
+            self._roster.guess(view)
             before = view
 
     def _refresh(self) -> None:
