@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from npu.backends.onnx import Runner
 from npu.fbank import log_mel
 from npu.lean import lean_head, lean_segmentation, lean_trunk
+from streaming.division import divide, pieces_of
 from streaming.listening import (
     CONTEXT,
     LOCALS,
@@ -77,9 +78,17 @@ def perform(voices: Voices, job: Job) -> Heard:
         nothing = np.zeros((LOCALS, VOICEPRINT), np.float32)
         return Heard(activity, nothing, np.zeros(LOCALS, np.float32), None)
     moments = np.concatenate([np.arange(each.first, each.first + len(each)) for each in maps])
+    values = np.concatenate([each.values for each in maps])
     weights, clean = moment_weights(job, activity, moments)
-    voiceprints = voices.embed(np.concatenate([each.values for each in maps]), weights)
-    return Heard(activity, voiceprints, clean, made)
+    pieces = pieces_of(weights, moments) if job.divide else None
+    if pieces is None or not len(pieces.voice):
+        return Heard(activity, voices.embed(values, weights), clean, made)
+    every = voices.embed(values, np.concatenate([weights, pieces.weights]))
+    divided, local = divide(job, activity, pieces, every[LOCALS:])
+    if len(local) == LOCALS:
+        return Heard(activity, every[:LOCALS], clean, made)
+    weights, clean = moment_weights(job, divided, moments)
+    return Heard(divided, voices.embed(values, weights), clean, made, local)
 
 
 def fresh_maps(voices: Voices, job: Job) -> Maps | None:
