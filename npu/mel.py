@@ -152,4 +152,6 @@ def _logarithms(padded: Array, frames: int, bins: int) -> Array:
     return found
 
 
-_WINDOW = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WIDTH) / WIDTH)  # float64: the weakest bins are 8 decades down
+_WINDOW = 0.5 - 0.5 * np.cos(
+    2 * np.pi * np.arange(WIDTH) / WIDTH
+)  # float64: the weakest bins are 8 decades down
