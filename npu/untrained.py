@@ -29,7 +29,6 @@ BASE = Sizes(
     bins=80,
     states=1500,
     tokens=448,
-    scaled=False,
 )  # whisper-base
 
 
@@ -59,7 +58,6 @@ def write_untrained(folder: Path, sizes: Sizes, seed: int = 0) -> Path:
         "num_mel_bins": sizes.bins,
         "max_source_positions": sizes.states,
         "max_target_positions": sizes.tokens,
-        "scale_embedding": sizes.scaled,
         "tie_word_embeddings": True,
         **signals,
     }

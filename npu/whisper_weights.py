@@ -99,16 +99,16 @@ class WhisperWeights:
         return self._checkpoint.tensor("model.decoder.embed_positions.weight", sizes.tokens, sizes.width)
 
     def embedding(self) -> Array:
-        """[vocabulary, width]; already multiplied by the root of the width where the checkpoint asks for that."""
-        found = self._embedding()
-        return found * np.float32(np.sqrt(self.sizes.width)) if self.sizes.scaled else found
+        """[vocabulary, width]."""
+        sizes = self.sizes
+        return self._checkpoint.tensor("model.decoder.embed_tokens.weight", sizes.vocabulary, sizes.width)
 
     def head(self) -> Matrix:
         """[width, vocabulary]: the embedding's, unless the checkpoint has one of its own."""
         sizes, own = self.sizes, "proj_out.weight"
         tied = not self._checkpoint.has(own)
         return self._stored(
-            (self._embedding() if tied else self._checkpoint.tensor(own, sizes.vocabulary, sizes.width)).T,
+            (self.embedding() if tied else self._checkpoint.tensor(own, sizes.vocabulary, sizes.width)).T,
             None,
         )
 
@@ -131,10 +131,6 @@ class WhisperWeights:
         )
         key = self._stored(self._checkpoint.tensor(f"{name}.k_proj.weight", width, width).T, None)
         return Attention(query, key, value, output)
-
-    def _embedding(self) -> Array:
-        sizes = self.sizes
-        return self._checkpoint.tensor("model.decoder.embed_tokens.weight", sizes.vocabulary, sizes.width)
 
     def _linear(self, name: str, k: int, n: int) -> Matrix:
         matrix = self._checkpoint.tensor(f"{name}.weight", n, k).T
