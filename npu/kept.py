@@ -33,11 +33,11 @@ def kept_graph(file: Path, build: Callable[[], bytes], progress: Callable[[str],
 def _read(file: Path) -> bytes | None:
     """The graph a cache file holds; None where there is none that is whole."""
     try:
-        data = file.read_bytes()
+        with file.open("rb") as stream:
+            check, graph = stream.read(_CHECK), stream.read()  # apart: a graph may be large
     except OSError:
         return None
-    graph = data[_CHECK:]
-    return graph if graph and _checksum(graph) == data[:_CHECK] else None
+    return graph if graph and _checksum(graph) == check else None
 
 
 def _checksum(graph: bytes) -> bytes:

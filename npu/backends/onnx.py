@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from onnxruntime import GraphOptimizationLevel, OrtValue
 
 from npu.architecture import Architecture
+from npu.backends.windows import cut, each_once, heard, mean_of_heads, reordered, side_by_side
 from npu.model import Cache
 from streaming.errors import ModelError
 from streaming.window import SAMPLE_RATE
@@ -20,10 +21,9 @@ from streaming.window import SAMPLE_RATE
 Array = NDArray[np.float32]
 
 _ERRORS_ONLY = 3
+_ROOM = 96  # tokens that a cache has room for at first: few windows of speech hold more
 _CROSS = "c"  # begins the names of the decoder's inputs that come from the encoder
 _STATES = "frames"  # the name of their dimension that is as long as the window
-_UNHEARD = -1e9  # added to the score of a state that is only padding
-_APART = "decodings of one window do not stand side by side, as many for each window"
 _CPU = "CPUExecutionProvider"
 # short names of execution providers, and the package whose ONNX Runtime has them
 _PROVIDERS = {
@@ -55,7 +55,9 @@ def load_session(model: bytes | Path, device: str = "auto", threads: int = 1) ->
     providers = list(dict.fromkeys((provider_of(device), _CPU)))
     try:
         source = model if isinstance(model, bytes) else str(model)
-        return onnxruntime.InferenceSession(source, options, providers=providers)
+        session = onnxruntime.InferenceSession(source, options, providers=providers)
+        session._model_bytes = None  # it keeps them to change its provider one day, which nobody asks for
+        return session
     except Exception as error:  # the runtime's exceptions share no narrower base
         what = "a model held in memory" if isinstance(model, bytes) else str(model)
         raise ModelError(f"ONNX Runtime cannot load {what} on {device}: {_first_line(error)}") from error
@@ -121,7 +123,7 @@ class OnnxCache:
         for name, value in encoded.cross.items():
             self._binding.bind_ortvalue_input(name, value)
         self._stored = np.zeros((2 * self._architecture.layers, 1, 0, 0, 0), np.float32)
-        self._reserve(encoded.capacity)
+        self._reserve(min(encoded.capacity, _ROOM))
         self._results = ("logits", *(f"a{i}" for i in self._architecture.aligned))
         self._attended: list[
             tuple[int, list[OrtValue]]
@@ -168,7 +170,7 @@ class OnnxCache:
         """[length, frames]: the mean over the aligned heads."""
         found = np.zeros((self._length, self.encoded.frames), np.float32)
         for start, layers in self._attended:
-            rows = _mean_of_heads([layer.numpy() for layer in layers], self._architecture)[0]
+            rows = mean_of_heads([layer.numpy() for layer in layers], self._architecture)[0]
             stop = min(start + len(rows), self._length)
             found[start:stop] = rows[: stop - start, : self.encoded.frames]
         return found
@@ -216,11 +218,16 @@ class OnnxBatch:
         self._frames = [cache.encoded.frames for cache in starts]
         self._lengths = np.array([cache.length for cache in starts], np.int32)  # tokens that each holds
         self._attended: list[Array] | None = [] if attended else None  # of each call: [decodings, states]
-        windows = _windows(starts)
-        self._beams = len(starts) // len(windows)  # decodings of each window
+        windows, self._beams = each_once(cache.encoded for cache in starts)
         self._axes = windows[0].backend.cross
-        self._cross, self._heard = _side_by_side(windows, self._axes)
-        capacity = max(max(cache.encoded.capacity, cache.length + 1) for cache in starts)
+        self._heard = heard([window.states for window in windows])
+        self._cross = dict(windows[0].cross)  # those of a single window are used where they lie
+        if len(windows) > 1:
+            for name, axis in self._axes.items():
+                laid = side_by_side([window.cross[name].numpy() for window in windows], axis)
+                self._cross[name] = OrtValue.ortvalue_from_numpy(laid)
+        longest = int(self._lengths.max())
+        capacity = min(longest + _ROOM, max(longest + 1, *(cache.encoded.capacity for cache in starts)))
         self._stored = [
             np.zeros((len(starts), size.heads, capacity, size.stored_width), np.float32)
             for _ in range(2 * size.layers)
@@ -236,7 +243,9 @@ class OnnxBatch:
         if longest == self._architecture.most_tokens:
             raise ModelError(f"a decoding of {longest + 1} tokens does not fit; decode a shorter window")
         if longest == self._stored[0].shape[2]:
-            self._stored = [np.concatenate([each, np.zeros_like(each)], axis=2) for each in self._stored]
+            for i, stored in enumerate(self._stored):
+                more = np.zeros((*stored.shape[:2], _ROOM, stored.shape[3]), np.float32)
+                self._stored[i] = np.concatenate([stored, more], axis=2)
             self._bind_all()
         self._bind("tokens", np.array([tokens], np.int64))
         self._bind("past", self._lengths)
@@ -249,35 +258,31 @@ class OnnxBatch:
         self._session.run_with_iobinding(self._binding)
         logits, *attended = (value.numpy() for value in self._binding.get_outputs()[-len(names) :])
         if self._attended is not None:
-            where = _mean_of_heads(attended, self._architecture)  # [windows, decodings of a window, states]
+            where = mean_of_heads(attended, self._architecture)  # [windows, decodings of a window, states]
             self._attended.append(where.reshape(len(tokens), -1))
         self._lengths = self._lengths + np.int32(1)
         return np.asarray(logits[0], np.float32)
 
     def keep(self, rows: Sequence[int]) -> None:
         """Goes on with these decodings; the padding shrinks to the longest of their windows."""
-        rows = list(rows)
-        of_rows = [row // self._beams for row in rows]
-        windows = list(dict.fromkeys(of_rows))
-        self._beams = len(rows) // len(windows)
-        if [window for window in windows for _ in range(self._beams)] != of_rows:
-            raise ValueError(_APART)
+        before, longest = list(range(len(self._heard))), self._heard.shape[-1]
+        windows, self._beams = each_once(before[row // self._beams] for row in rows)
         self._frames = [self._frames[row] for row in rows]
-        self._lengths = self._lengths[rows]
-        longest = self._heard.shape[-1]
-        if windows != list(range(len(self._heard))):
+        self._lengths = self._lengths[list(rows)]
+        if windows != before:
             longest = int((self._heard[windows] == 0).sum(axis=-1).max())
             self._heard = np.ascontiguousarray(self._heard[windows, ..., :longest])
-            self._cross = {
-                name: OrtValue.ortvalue_from_numpy(
-                    np.ascontiguousarray(_cut(value.numpy()[windows], self._axes[name], longest))
-                )
-                for name, value in self._cross.items()
-            }
-        self._stored = [np.ascontiguousarray(each[rows]) for each in self._stored]
+            for name, value in self._cross.items():  # one by one: together they are large
+                left = np.ascontiguousarray(cut(value.numpy()[windows], self._axes[name], longest))
+                self._cross[name] = OrtValue.ortvalue_from_numpy(left)
         if self._attended is not None:
-            self._attended = [call[rows, :longest] for call in self._attended]
-        self._bind_all()
+            self._attended = [call[list(rows), :longest] for call in self._attended]
+        moved = windows != before or len(rows) != len(self._stored[0])
+        used = int(self._lengths.max())
+        for i, stored in enumerate(self._stored):
+            self._stored[i] = reordered(stored, rows, used, used + _ROOM)
+        if moved:
+            self._bind_all()
 
     def attention(self, row: int) -> Array:
         """[calls, frames]: the mean over the aligned heads."""
@@ -384,52 +389,6 @@ class OnnxBackend:
             if self._batches is None:
                 self._batches = load_session(self._lockstep(), self._device, self._threads)
         return OnnxBatch(self._batches, self.architecture, ours, attended)
-
-
-def _windows(starts: Sequence[OnnxCache]) -> list[OnnxEncoded]:
-    """Those of the decodings, each once."""
-    found = list({id(cache.encoded): cache.encoded for cache in starts}.values())
-    beams = len(starts) // len(found)
-    if [each for window in found for each in [window] * beams] != [cache.encoded for cache in starts]:
-        raise ValueError(_APART)
-    return found
-
-
-def _side_by_side(
-    windows: Sequence[OnnxEncoded], axes: Mapping[str, int | None]
-) -> tuple[dict[str, OrtValue], Array]:
-    """Keys and values of all windows, padded to one length, and what to add to their scores.
-
-    A single window's are used where they lie.
-    """
-    states = [each.states for each in windows]
-    heard = np.zeros((len(windows), 1, 1, max(states)), np.float32)
-    for row, n in enumerate(states):
-        heard[row, ..., n:] = _UNHEARD
-    if len(windows) == 1:
-        return dict(windows[0].cross), heard
-    found = {}
-    for name, axis in axes.items():
-        parts = [window.cross[name].numpy()[0] for window in windows]
-        shape = list(parts[0].shape)
-        if axis is not None:
-            shape[axis - 1] = max(states)
-        laid = np.zeros((len(windows), *shape), parts[0].dtype)
-        for row, part in enumerate(parts):
-            _cut(laid[row : row + 1], axis, states[row])[0] = part
-        found[name] = OrtValue.ortvalue_from_numpy(laid)
-    return found, heard
-
-
-def _cut(x: NDArray[Any], axis: int | None, n: int) -> NDArray[Any]:
-    """The first n along an axis, if there is one."""
-    return x if axis is None else x[(slice(None),) * axis + (slice(n),)]
-
-
-def _mean_of_heads(layers: Sequence[Array], architecture: Architecture) -> Array:
-    """Of each aligned layer [windows, heads, k, states] -> [windows, k, states], the mean over the aligned heads."""
-    chosen = [layer[:, heads] for layer, heads in zip(layers, architecture.aligned.values(), strict=True)]
-    return np.asarray(np.concatenate(chosen, axis=1).mean(axis=1), np.float32)
 
 
 def _first_line(error: Exception) -> str:

@@ -32,6 +32,12 @@ def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 
 
 @pytest.fixture(scope="module")
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder of these tests' own."""
+    return tmp_path_factory.mktemp("graphs")
+
+
+@pytest.fixture(scope="module")
 def reference(checkpoint: Checkpoint) -> WhisperReference:
     """The oracle."""
     return WhisperReference(architecture_of(checkpoint), checkpoint)
