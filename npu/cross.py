@@ -37,18 +37,16 @@ def dtypes() -> tuple[type[np.generic], ...]:
 def write(build: LayerBuilder, layer: int, key: str, value: str) -> None:
     """Keys and values [1, states, heads, width] -> the outputs of `names`."""
     k, scale, offset, v, value_scale = names(layer)
-    width = build.node("Shape", key, start=3)
-    root = build.node("Sqrt", build.cast(width, np.float32))
-    key = build.node("Transpose", key, perm=[0, 2, 3, 1])
-    largest = _largest(build, key, -1)
-    build.node("Identity", _rounded(build, key, largest), to=k)
-    across = build.node("Div", largest, build.node("Mul", root, build.scalar(STEPS * STEPS)))
-    build.node("Transpose", across, perm=[0, 1, 3, 2], to=scale)
-    total = build.node("ReduceSum", build.cast(k, np.float32), build.constant([2], np.int64), keepdims=1)
+    root = build.node("Sqrt", build.cast(build.node("Shape", key, start=3), np.float32))
+    rounded, largest = _by_channel(build, key)
+    build.node("Transpose", rounded, perm=[0, 1, 3, 2], to=k)
+    build.node("Div", largest, build.node("Mul", root, build.scalar(STEPS * STEPS)), to=scale)
+    last = build.constant([-1], np.int64)
+    total = build.node("ReduceSum", build.cast(rounded, np.float32), last, keepdims=1)
+    total = build.node("Transpose", total, perm=[0, 1, 3, 2])
     build.node("Mul", total, build.scalar(-MIDDLE), to=offset)
-    value = build.node("Transpose", value, perm=[0, 2, 1, 3])
-    largest = _largest(build, value, 2)
-    build.node("Identity", _rounded(build, value, largest), to=v)
+    rounded, largest = _by_channel(build, value)
+    build.node("Identity", rounded, to=v)
     build.node("Div", largest, build.scalar(STEPS * _PARTS), to=value_scale)
 
 
@@ -82,13 +80,17 @@ def seen(build: LayerBuilder, layer: int, where: str, heads: int, width: int, bl
     return build.node("Mul", total, scale)
 
 
-def _largest(build: LayerBuilder, x: str, axis: int) -> str:
-    """The largest magnitude along an axis, never zero."""
-    found = build.node("ReduceMax", build.node("Abs", x), build.constant([axis], np.int64), keepdims=1)
-    return build.node("Add", found, build.scalar(_TINY))
+def _by_channel(build: LayerBuilder, x: str) -> tuple[str, str]:
+    """[1, states, heads, width] -> in 8 bits [1, heads, states, width], the largest magnitudes [1, heads, 1, width].
 
-
-def _rounded(build: LayerBuilder, x: str, largest: str) -> str:
-    return build.node(
-        "QuantizeLinear", build.node("Div", x, largest), build.scalar(1 / STEPS), build.scalar(0, np.int8)
-    )
+    ONNX Runtime reduces the last axis but one well, and those before it badly; without the two reshapes it would
+    move the transposition behind the reduction.
+    """
+    width = build.node("Shape", x, start=3)
+    x = build.reshape(build.node("Transpose", x, perm=[0, 2, 1, 3]), 0, 0, -1)
+    whole = build.node("Concat", build.constant([0, 0, -1], np.int64), width, axis=0)
+    x = build.node("Reshape", x, whole)
+    largest = build.node("ReduceMax", build.node("Abs", x), build.constant([2], np.int64), keepdims=1)
+    largest = build.node("Add", largest, build.scalar(_TINY))
+    rounded = build.node("Div", x, largest)
+    return build.node("QuantizeLinear", rounded, build.scalar(1 / STEPS), build.scalar(0, np.int8)), largest

@@ -24,7 +24,7 @@ _HALF = WIDTH // 2  # samples that a frame reaches to either side of its middle
 _FREQUENCIES = WIDTH // 2 + 1
 _LEAST = 1e-10  # power, below which there is no sound
 _RANGE = 8.0  # decades below the loudest value; what is lower is lifted to it
-_CHUNK = 1000  # frames transformed at once, which bounds the memory
+_CHUNK = 256  # frames transformed at once: they stay in the cache, and bound the memory
 
 _LINEAR_HZ = 200 / 3  # of a mel, up to ...
 _BREAK_HZ = 1000.0  # ... where the scale becomes logarithmic

@@ -23,7 +23,7 @@ from npu.whisper_encoder import encoder_graph
 from npu.whisper_weights import FRAMES_PER_STATE, PRECISIONS, block_of
 from streaming.errors import ModelError
 
-BUILDER = 3  # raised whenever the graphs change, so that cached ones are made again
+BUILDER = 4  # raised whenever the graphs change, so that cached ones are made again
 
 _TOKENS_PER_SECOND = 15.0  # as many as a decoding of the whole context has room for, whatever the script
 _HEAD_STEP = 16  # grouped-query attention wants heads of a multiple of this
