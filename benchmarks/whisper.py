@@ -153,8 +153,8 @@ class WhisperCpp:
         assert self._theirs.whisper_decode(self._context, 1000 + position, 1, position, self._threads) == 0
 
 
-def engines(folder: Path, threads: int, audio: np.ndarray) -> dict[str, Any]:
-    found: dict[str, Any] = {"ours": Ours(folder, threads, audio)}
+def peers(folder: Path, threads: int, audio: np.ndarray) -> dict[str, Any]:
+    found: dict[str, Any] = {}
     for name, kind in (("ctranslate2", CTranslate2), ("whisper.cpp", WhisperCpp)):
         try:
             found[name] = kind(folder, threads, audio)
@@ -170,22 +170,24 @@ def milliseconds(values: list[float]) -> float:
 def benchmark(folder: Path, threads: int, rounds: int) -> dict[str, Any]:
     os.sched_setaffinity(0, range(threads))
     audio = np.random.default_rng(0).standard_normal(SECONDS * 16_000).astype(np.float32) * np.float32(0.1)
-    running = engines(folder, threads, audio)
+    ours = Ours(folder, threads, audio)
+    live: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
+    for _ in range(rounds):  # alone in the process: the others' threads spin between their calls
+        for short, found in live.items():
+            found.append(ours.update(short))
+    running = {"ours": ours, **peers(folder, threads, audio)}
     encoder: dict[str, list[float]] = {name: [] for name in running}
     token: dict[str, list[float]] = {name: [] for name in running}
-    live: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
     for number in range(rounds):
         for name, engine in running.items():
             encoder[name].append(engine.encoder())
             token[name].append(engine.token())
-        for short, found in live.items():
-            found.append(running["ours"].update(short))
         line = (f"{name} {encoder[name][-1] * 1e3:.0f} / {token[name][-1] * 1e3:.2f} ms" for name in running)
         print(f"{threads} threads, round {number + 1}: {', '.join(line)}", flush=True)
 
-    def ratio(values: dict[str, list[float]], peers: tuple[str, ...]) -> float | None:
+    def ratio(values: dict[str, list[float]], others: tuple[str, ...]) -> float | None:
         """The better peer of each round against ours; the median."""
-        there = [values[name] for name in peers if name in values]
+        there = [values[name] for name in others if name in values]
         if not there:
             return None
         best = min(there, key=statistics.median)
