@@ -40,7 +40,7 @@ PRECISIONS: dict[str, Callable[[Array, Array | None], Matrix]] = {
 
 
 class WhisperWeights:
-    """Read tensor by tensor as they are asked for, so that a large model is never in memory twice."""
+    """Read tensor by tensor as they are asked for, so that a large model is never whole in memory in float32."""
 
     def __init__(self, checkpoint: Checkpoint, precision: str) -> None:
         self.sizes = checkpoint.sizes

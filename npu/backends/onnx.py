@@ -193,11 +193,7 @@ class OnnxCache:
         )
         if self._length:
             self._stored[:, :, :, : self._length] = before[:, :, :, : self._length]
-        for i in range(size.layers):
-            for name, stored in ((f"k{i}", self._stored[2 * i]), (f"v{i}", self._stored[2 * i + 1])):
-                value = OrtValue.ortvalue_from_numpy(stored)
-                self._binding.bind_ortvalue_input(f"p{name}", value)
-                self._binding.bind_ortvalue_output(f"n{name}", value)
+        _bind_stored(self._binding, self._stored)
 
 
 class OnnxBatch:
@@ -218,6 +214,7 @@ class OnnxBatch:
         self._frames = [cache.encoded.frames for cache in starts]
         self._lengths = np.array([cache.length for cache in starts], np.int32)  # tokens that each holds
         self._attended: list[Array] | None = [] if attended else None  # of each call: [decodings, states]
+        self._moves: list[tuple[int, list[int]]] = []  # after so many calls, these decodings were kept
         windows, self._beams = each_once(cache.encoded for cache in starts)
         self._axes = windows[0].backend.cross
         self._heard = heard([window.states for window in windows])
@@ -276,7 +273,7 @@ class OnnxBatch:
                 left = np.ascontiguousarray(cut(value.numpy()[windows], self._axes[name], longest))
                 self._cross[name] = OrtValue.ortvalue_from_numpy(left)
         if self._attended is not None:
-            self._attended = [call[list(rows), :longest] for call in self._attended]
+            self._moves.append((len(self._attended), list(rows)))
         moved = windows != before or len(rows) != len(self._stored[0])
         used = int(self._lengths.max())
         for i, stored in enumerate(self._stored):
@@ -288,9 +285,13 @@ class OnnxBatch:
         """[calls, frames]: the mean over the aligned heads."""
         if self._attended is None:
             raise ModelError("the attention of this batch was not kept; start it with `attended`")
-        frames = self._frames[row]
-        rows = [call[row, :frames] for call in self._attended]
-        return np.array(rows, np.float32).reshape(len(rows), frames)
+        found = np.zeros((len(self._attended), self._frames[row]), np.float32)
+        moves = list(self._moves)
+        for call in reversed(range(len(found))):
+            while moves and moves[-1][0] > call:
+                row = moves.pop()[1][row]  # where it stood before
+            found[call] = self._attended[call][row, : found.shape[1]]
+        return found
 
     def _bind(self, name: str, value: NDArray[Any]) -> None:
         self._binding.bind_ortvalue_input(name, OrtValue.ortvalue_from_numpy(value))
@@ -301,11 +302,7 @@ class OnnxBatch:
         self._bind("heard", self._heard)
         for name, value in self._cross.items():
             self._binding.bind_ortvalue_input(name, value)
-        for i in range(self._architecture.layers):
-            for name, stored in ((f"k{i}", self._stored[2 * i]), (f"v{i}", self._stored[2 * i + 1])):
-                value = OrtValue.ortvalue_from_numpy(stored)
-                self._binding.bind_ortvalue_input(f"p{name}", value)
-                self._binding.bind_ortvalue_output(f"n{name}", value)
+        _bind_stored(self._binding, self._stored)
 
 
 class OnnxBackend:
@@ -389,6 +386,14 @@ class OnnxBackend:
             if self._batches is None:
                 self._batches = load_session(self._lockstep(), self._device, self._threads)
         return OnnxBatch(self._batches, self.architecture, ours, attended)
+
+
+def _bind_stored(binding: Any, stored: Sequence[Array]) -> None:
+    """Keys and values of each layer in turn: what goes in comes out of the same memory."""
+    for at, each in enumerate(stored):
+        name, value = f"{'kv'[at % 2]}{at // 2}", OrtValue.ortvalue_from_numpy(each)
+        binding.bind_ortvalue_input(f"p{name}", value)
+        binding.bind_ortvalue_output(f"n{name}", value)
 
 
 def _first_line(error: Exception) -> str:
