@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -154,9 +154,9 @@ class OnnxCache:
             raise ModelError(f"a decoding of {after} tokens does not fit; decode a shorter window")
         if after >= self._capacity:
             self._reserve(max(after, 2 * self._capacity))
-        self._bind("tokens", np.array([tokens], np.int64))
-        self._bind("past", np.array([after], np.int32))
-        self._bind("total", np.array([after + 1], np.int32))  # with the dummy behind the last token
+        _bind(self._binding, "tokens", np.array([tokens], np.int64))
+        _bind(self._binding, "past", np.array([after], np.int32))
+        _bind(self._binding, "total", np.array([after + 1], np.int32))  # with the dummy behind the last token
         for name in self._results:
             self._binding.bind_output(name, "cpu")
         self._session.run_with_iobinding(self._binding)
@@ -179,9 +179,6 @@ class OnnxCache:
     def stored(self) -> Array:
         """[2 * layers, 1, heads, length, stored width]: what is cached, keys and values of a layer in turn."""
         return self._stored[..., : self._length, :]
-
-    def _bind(self, name: str, value: NDArray[Any]) -> None:
-        self._binding.bind_ortvalue_input(name, OrtValue.ortvalue_from_numpy(value))
 
     def _reserve(self, tokens: int) -> None:
         """Makes room for so many tokens and the dummy behind them, keeping what is cached."""
@@ -244,9 +241,9 @@ class OnnxBatch:
                 more = np.zeros((*stored.shape[:2], _ROOM, stored.shape[3]), np.float32)
                 self._stored[i] = np.concatenate([stored, more], axis=2)
             self._bind_all()
-        self._bind("tokens", np.array([tokens], np.int64))
-        self._bind("past", self._lengths)
-        self._bind("total", np.array([longest + 1], np.int32))
+        _bind(self._binding, "tokens", np.array([tokens], np.int64))
+        _bind(self._binding, "past", self._lengths)
+        _bind(self._binding, "total", np.array([longest + 1], np.int32))
         names = ["logits"]
         if self._attended is not None:
             names += [f"a{i}" for i in self._architecture.aligned]
@@ -293,13 +290,10 @@ class OnnxBatch:
             found[call] = self._attended[call][row, : found.shape[1]]
         return found
 
-    def _bind(self, name: str, value: NDArray[Any]) -> None:
-        self._binding.bind_ortvalue_input(name, OrtValue.ortvalue_from_numpy(value))
-
     def _bind_all(self) -> None:
         """Binds what stays where it is from call to call."""
         self._binding = self._session.io_binding()
-        self._bind("heard", self._heard)
+        _bind(self._binding, "heard", self._heard)
         for name, value in self._cross.items():
             self._binding.bind_ortvalue_input(name, value)
         _bind_stored(self._binding, self._stored)
@@ -388,7 +382,11 @@ class OnnxBackend:
         return OnnxBatch(self._batches, self.architecture, ours, attended)
 
 
-def _bind_stored(binding: Any, stored: Sequence[Array]) -> None:
+def _bind(binding: Any, name: str, value: NDArray[Any]) -> None:
+    binding.bind_ortvalue_input(name, OrtValue.ortvalue_from_numpy(value))
+
+
+def _bind_stored(binding: Any, stored: Iterable[Array]) -> None:
     """Keys and values of each layer in turn: what goes in comes out of the same memory."""
     for at, each in enumerate(stored):
         name, value = f"{'kv'[at % 2]}{at // 2}", OrtValue.ortvalue_from_numpy(each)
