@@ -20,6 +20,7 @@ from streaming.window import SAMPLE_RATE
 
 Array = NDArray[np.float32]
 
+TRAINED = Path(__file__).parents[1] / "fixtures" / "whisper-small-talk"
 SMALL = Sizes(64, 2, 2, 256, 2, 4, 256, 211, 80, 100, 40)
 LARGE = Sizes(128, 3, 4, 512, 3, 4, 384, 503, 128, 150, 64)
 
@@ -90,20 +91,33 @@ def test_against_the_reference(
     assert np.abs(expected.attention()[:, :frames] - found.attention()).max() < 1e-4
 
 
-def test_against_transformers(exact: OnnxBackend, checkpoint: Checkpoint, audio: Array) -> None:
-    """Logits are within a thousandth of those of the model's own code."""
+def off_transformers(backend: OnnxBackend, folder: Path, audio: Array) -> float:
+    """The largest difference of logits from those of the model's own code."""
     torch = pytest.importorskip("torch", reason="torch is not installed")
     transformers = pytest.importorskip("transformers", reason="transformers is not installed")
-    theirs = transformers.WhisperForConditionalGeneration.from_pretrained(checkpoint.folder).eval()
-    tokens = some_tokens(exact, 24)
-    features = exact.architecture.prepare(audio, False)
+    theirs = transformers.WhisperForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
+    tokens = some_tokens(backend, 24)
+    features = backend.architecture.prepare(audio, False)
     with torch.no_grad():
         output = theirs(
             input_features=torch.tensor(features.T[None]), decoder_input_ids=torch.tensor([tokens])
         )
     expected = output.logits[0].numpy()
     assert expected.std() > 0.5
-    assert np.abs(expected - exact.extend(exact.encode(audio).start(), tokens)).max() < 1e-3
+    return float(np.abs(expected - backend.extend(backend.encode(audio).start(), tokens)).max())
+
+
+def test_against_transformers(exact: OnnxBackend, checkpoint: Checkpoint, audio: Array) -> None:
+    """Logits are within a thousandth of those of the model's own code."""
+    assert off_transformers(exact, checkpoint.folder, audio) < 1e-3
+
+
+def test_trained_checkpoint(cache_dir: Path, audio: Array) -> None:
+    """So they are with weights that were trained."""
+    if not (TRAINED / "model.safetensors").is_file():
+        pytest.skip(f"{TRAINED} is not there")
+    exact = loaded(Checkpoint(TRAINED), cache_dir, "fp32")[0]
+    assert off_transformers(exact, TRAINED, audio) < 1e-3
 
 
 def test_any_split_of_the_tokens(backend: OnnxBackend, audio: Array) -> None:
