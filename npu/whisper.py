@@ -57,9 +57,9 @@ def load_backend(
 
         return kept_graph(cache_dir / f"{architecture.name}-{part}-{key}.graph", built, progress)
 
-    lockstep = partial(graph, "lockstep", lockstep_graph)
-    encoder, decoder = graph("encoder", encoder_graph), graph("decoder", decoder_graph)
     progress(f"Loading {architecture.name}")
+    parts = (("encoder", encoder_graph), ("decoder", decoder_graph), ("lockstep", lockstep_graph))
+    encoder, decoder, lockstep = (partial(graph, part, build) for part, build in parts)
     return OnnxBackend(architecture, encoder, decoder, lockstep, device, threads), architecture
 
 

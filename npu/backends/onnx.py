@@ -302,15 +302,15 @@ class OnnxBatch:
 class OnnxBackend:
     """An encoder and a decoder graph, resident. Caches belong to decodings, so threads may share it.
 
-    `lockstep` makes the decoder of batches when the first one is started: live streams never need it. `threads` work
-    on one call at a time.
+    `lockstep` makes the decoder of batches when the first one is started: live streams never need it. The others may
+    be made when their turn comes as well: large graphs are then not in memory together. `threads` work on one call.
     """
 
     def __init__(
         self,
         architecture: Architecture,
-        encoder: bytes,
-        decoder: bytes,
+        encoder: bytes | Callable[[], bytes],
+        decoder: bytes | Callable[[], bytes],
         lockstep: Callable[[], bytes],
         device: str = "auto",
         threads: int = 1,
@@ -318,8 +318,8 @@ class OnnxBackend:
         self.architecture = architecture
         self.name = architecture.name
         self.device = f"{'cpu' if device == 'auto' else device} (onnxruntime {onnxruntime.__version__})"
-        self._encoder = load_session(encoder, device, threads)
-        self.decoder = load_session(decoder, device, threads)
+        self._encoder = load_session(encoder() if callable(encoder) else encoder, device, threads)
+        self.decoder = load_session(decoder() if callable(decoder) else decoder, device, threads)
         self._lockstep = lockstep
         self._batches: onnxruntime.InferenceSession | None = None
         self._loading = threading.Lock()
