@@ -41,7 +41,7 @@ class _Hypothesis:
 
     tokens: tuple[int, ...] = ()
     log_probs: tuple[float, ...] = ()
-    total: np.float32 = np.float32(0)  # of the log-probabilities, the end's included
+    total: float = 0.0  # in float32, of the log-probabilities, the end's included
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class _Search:
         for rank, at in enumerate(_best(totals.ravel(), 2 * self.beam.width)):
             parent, token = divmod(int(at), vocabulary)
             before = self.open[parent]
-            total = totals[parent, token]
+            total = float(totals[parent, token])
             log_prob = float(log_probs[parent, token])
             ended = self._ended(before, token, log_prob, total, full, length)
             if ended is None:
@@ -116,24 +116,23 @@ class _Search:
         return new_word(log_probs, self.rules) if self.forced and not self.open[0].tokens else log_probs
 
     def _ended(
-        self, before: _Hypothesis, token: int, log_prob: float, total: np.float32, full: bool, length: int
+        self, before: _Hypothesis, token: int, log_prob: float, total: float, full: bool, length: int
     ) -> _Complete | None:
         """The continuation as a complete hypothesis, where it is one."""
-        score = float(total) / length**self.beam.length_penalty
+        score = total / length**self.beam.length_penalty
         if token == self.rules.end:
-            return _Complete(
-                score, _Hypothesis(before.tokens, before.log_probs, total), Ending.END, log_prob
-            )
+            return _Complete(score, _Hypothesis(before.tokens, before.log_probs, total), Ending.END, log_prob)
         tokens, log_probs = (*before.tokens, token), (*before.log_probs, log_prob)
         if self.rules.guarded and (kept := without_loop(tokens, length - 1, 0)) < length:
             return _Complete(score, _Hypothesis(tokens[:kept], log_probs[:kept], total), Ending.LOOP)
         return _Complete(score, _Hypothesis(tokens, log_probs, total), Ending.FULL) if full else None
 
-    def _decided(self, best: np.float32, length: int) -> bool:
+    def _decided(self, best: float, length: int) -> bool:
         """Whether no open hypothesis, were it complete now, would be among the complete ones."""
         if len(self.complete) < self.beam.complete:
             return False
-        return float(best) / length**self.beam.length_penalty <= self.complete[-1].score
+        possible: float = best / length**self.beam.length_penalty
+        return possible <= self.complete[-1].score
 
 
 def beam_search(

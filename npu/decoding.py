@@ -246,11 +246,11 @@ def _choices(logits: Array, at: int, rules: Rules) -> NDArray[np.intp]:
     Above temperature 0 it is drawn: the highest logit after noise of Gumbel's distribution, which is that of the place.
     """
     if not rules.temperature:
-        return logits.argmax(axis=1)
+        return np.asarray(logits.argmax(axis=1))
     drawn = [
         row / rules.temperature + _noise(rules.temperature, at + i, len(row)) for i, row in enumerate(logits)
     ]
-    return np.array(drawn).argmax(axis=1)
+    return np.asarray(np.argmax(drawn, axis=1))
 
 
 def _noise(temperature: float, at: int, vocabulary: int) -> NDArray[np.float64]:

@@ -127,8 +127,8 @@ class Vocabulary:
     def _open(self, tokens: Sequence[int]) -> list[_Node]:
         """The places in the tree where the last tokens may be."""
         found = [self._at_first.reached(tokens)] if len(tokens) else []
-        for begin in range(max(0, len(tokens) - self._longest + 1), len(tokens)):
-            found.append(self._anywhere.reached(tokens[begin:]))
+        begins = range(max(0, len(tokens) - self._longest + 1), len(tokens))
+        found += [self._anywhere.reached(tokens[begin:]) for begin in begins]
         return [node for node in found if node is not None and node.after]
 
 
@@ -137,7 +137,9 @@ class _Node:
     """A place in the tree of spelled words."""
 
     gain: float = 0.0  # of the token that leads here
-    given: float = 0.0  # what the tokens up to here were raised by, and is owed; nothing where a word is complete
+    given: float = (
+        0.0  # what the tokens up to here were raised by, and is owed; nothing where a word is complete
+    )
     after: dict[int, _Node] = field(default_factory=dict)
 
     def reached(self, tokens: Sequence[int]) -> _Node | None:

@@ -133,9 +133,7 @@ class ListedTokenizer:
         return tuple(found)
 
 
-def spelled_words(
-    table: Sequence[bytes], tokens: Sequence[int]
-) -> list[tuple[str, tuple[int, ...]]]:
+def spelled_words(table: Sequence[bytes], tokens: Sequence[int]) -> list[tuple[str, tuple[int, ...]]]:
     """The words of a byte-level text, token i spelling table[i], with the tokens that spell them.
 
     A word begins after a space, and with each token of a script without spaces. Tokens that spell nothing, or only
