@@ -79,10 +79,10 @@ class Timestamps:
             logits[:first] = -np.inf
             if self._latest_first is not None:
                 logits[first + self._latest_first + 1 :] = -np.inf
-        highest = logits.max()
-        if np.isfinite(highest):
-            times = np.log(np.exp(logits[first:] - highest).sum()) if first < len(logits) else -np.inf
-            if times > logits[:first].max() - highest:
+        likely = logits[first:].max()
+        if np.isfinite(likely):
+            times = np.log(np.exp(logits[first:] - likely).sum()) + likely
+            if times > logits[:first].max():
                 logits[:first] = -np.inf
 
 

@@ -8,17 +8,15 @@ from collections.abc import Sequence
 from functools import lru_cache, partial
 from typing import Literal, Protocol
 
-import numpy as np
-
 from npu.architecture import Architecture
 from npu.attempts import Attempt, Decoder, Outcome
 from npu.beam import Beam
-from npu.decoding import Decoding, Rules, Shaper
+from npu.decoding import Rules, Shaper
 from npu.model import Backend
 from npu.opening import opened, prompt_tokens
 from npu.plausibility import Thresholds
 from npu.shaping import shapers, vocabulary
-from npu.timing import word_spans
+from npu.timing import timed
 from npu.tokens import Tokenizer
 from streaming.window import SAMPLE_RATE, Hypothesis, Purpose, Window, Word
 
@@ -141,7 +139,8 @@ class ModelTranscriber:
         decoding, language = outcome.decoding, attempt.opened.language
         words = self._untimed(decoding.tokens)
         if window.timed:
-            words = _timed(words, decoding, window)
+            offset = window.start / SAMPLE_RATE
+            words = timed(words, decoding.attention, decoding.log_probs, window.audio, offset)
         if outcome.doubt is None:
             return Hypothesis(words, language, decode_s)
         kept = words[: len(self._tokenizer.words(window.forced))]
@@ -158,18 +157,3 @@ class ModelTranscriber:
 
 def _shapers(tokenizer: Tokenizer, words: tuple[str, ...]) -> tuple[Shaper, ...]:
     return shapers(tokenizer.signals, expected=vocabulary(words, tokenizer) if words else None)
-
-
-def _timed(words: Sequence[Word], decoding: Decoding, window: Window) -> tuple[Word, ...]:
-    """The words with their times and confidences."""
-    if not words:
-        return ()
-    lengths = [len(word.tokens) for word in words]
-    spans = word_spans(decoding.attention, lengths, window.audio)
-    offset = window.start / SAMPLE_RATE
-    ends = np.cumsum(lengths)
-    timed = []
-    for word, (start, end), last in zip(words, spans, ends, strict=True):
-        confidence = float(np.exp(decoding.log_probs[last - len(word.tokens) : last].mean()))
-        timed.append(Word(word.text, word.tokens, offset + start, offset + end, confidence))
-    return tuple(timed)
