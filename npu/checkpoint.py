@@ -42,7 +42,6 @@ class Sizes:
     bins: int  # of the log-mel features
     states: int  # encoder states of the whole context
     tokens: int  # decoder positions
-    scaled: bool  # whether embeddings are multiplied by the root of the width
 
 
 class Checkpoint:
@@ -201,7 +200,6 @@ def _sizes(config: Mapping[str, Any], path: Path) -> Sizes:
         bins=size("num_mel_bins"),
         states=size("max_source_positions"),
         tokens=size("max_target_positions"),
-        scaled=bool(config.get("scale_embedding", False)),
     )
     if found.width % found.encoder_heads or found.width % found.decoder_heads:
         raise ModelError(f"{path}: a width of {found.width} cannot be divided among the heads")

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 
-from npu.checkpoint import Checkpoint
+from npu.checkpoint import Checkpoint, Sizes
 from npu.layers import quantised_by_column
+from npu.mel import HOP
 from npu.weights import Array, Attention, Convolution, DecoderLayer, Dense, EncoderLayer, Matrix, Norm
+from streaming.window import SAMPLE_RATE
 
 FRAMES_PER_STATE = 2  # the stride of the second convolution
 _TAPS = 3  # of both convolutions
+_SECOND = SAMPLE_RATE // (FRAMES_PER_STATE * HOP)  # states
+
+
+def block_of(sizes: Sizes) -> int:
+    """States of which every context is a multiple: 1 s, unless the whole context is none of that."""
+    return math.gcd(sizes.states, _SECOND)
 
 
 def _dense(matrix: Array, bias: Array | None = None) -> Dense:
@@ -90,16 +99,16 @@ class WhisperWeights:
         return self._checkpoint.tensor("model.decoder.embed_positions.weight", sizes.tokens, sizes.width)
 
     def embedding(self) -> Array:
-        """[vocabulary, width]; already multiplied by the root of the width where the checkpoint asks for that."""
-        found = self._embedding()
-        return found * np.float32(np.sqrt(self.sizes.width)) if self.sizes.scaled else found
+        """[vocabulary, width]."""
+        sizes = self.sizes
+        return self._checkpoint.tensor("model.decoder.embed_tokens.weight", sizes.vocabulary, sizes.width)
 
     def head(self) -> Matrix:
         """[width, vocabulary]: the embedding's, unless the checkpoint has one of its own."""
         sizes, own = self.sizes, "proj_out.weight"
         tied = not self._checkpoint.has(own)
         return self._stored(
-            (self._embedding() if tied else self._checkpoint.tensor(own, sizes.vocabulary, sizes.width)).T,
+            (self.embedding() if tied else self._checkpoint.tensor(own, sizes.vocabulary, sizes.width)).T,
             None,
         )
 
@@ -122,10 +131,6 @@ class WhisperWeights:
         )
         key = self._stored(self._checkpoint.tensor(f"{name}.k_proj.weight", width, width).T, None)
         return Attention(query, key, value, output)
-
-    def _embedding(self) -> Array:
-        sizes = self.sizes
-        return self._checkpoint.tensor("model.decoder.embed_tokens.weight", sizes.vocabulary, sizes.width)
 
     def _linear(self, name: str, k: int, n: int) -> Matrix:
         matrix = self._checkpoint.tensor(f"{name}.weight", n, k).T
