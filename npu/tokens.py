@@ -166,6 +166,9 @@ def _characters(table: Sequence[bytes], tokens: Sequence[int]) -> Iterator[list[
     chunk: list[int] = []
     spelled = b""
     for token in tokens:
+        if chunk and table[token] and not 0x80 <= table[token][0] < 0xC0:  # the character is never completed
+            yield chunk
+            chunk, spelled = [], b""
         chunk.append(token)
         spelled += table[token]
         if not _cut(spelled):
