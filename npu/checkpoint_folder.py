@@ -26,6 +26,17 @@ SMALL = (
     "special_tokens_map.json",
     "normalizer.json",
 )
+_SHAPES = {
+    "d_model": "width",
+    "encoder_layers": "encoder layers",
+    "encoder_attention_heads": "encoder heads",
+    "decoder_layers": "decoder layers",
+    "decoder_attention_heads": "decoder heads",
+    "num_mel_bins": "mel bins",
+    "max_source_positions": "encoder states",
+    "max_target_positions": "decoder positions",
+    "vocab_size": "tokens",
+}
 _TOKENIZER = ("tokenizer.json",), ("vocab.json", "merges.txt")  # either will do
 _SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 _POINTER = b"version https://git-lfs"  # begins what a clone without Git LFS has in place of a large file
@@ -52,21 +63,19 @@ def worth_fetching(names: Iterable[str]) -> list[str]:
     return [name for name in SMALL if name in there] + weights
 
 
-def check_kind(folder: Path) -> None:
-    """ModelError unless the folder's configuration is that of a model that can be run."""
+def check_kind(folder: Path, called: str = "") -> None:
+    """ModelError unless the folder's configuration is that of a model that can be run. called: name it by this."""
     kind = _json(folder / CONFIG).get("model_type")
     if kind not in FAMILIES:
         raise ModelError(
-            f"{folder} holds a model of the kind {kind!r}; what runs here is {', '.join(FAMILIES)}."
+            f"{called or folder} is a model of the kind {kind!r}; what runs here is {', '.join(FAMILIES)}."
         )
 
 
 def check_folder(folder: Path) -> None:
     """ModelError names the files that the folder lacks, or has only in part. Contents are looked at no further."""
     if not folder.is_dir():
-        raise ModelError(
-            f"There is no folder {folder}; name one that holds a checkpoint, or a model by its name."
-        )
+        raise ModelError(f"There is no folder {folder}; name one that holds a checkpoint, or a model by its name.")
     if not (folder / CONFIG).is_file():
         raise ModelError(f"{folder} holds no {CONFIG}, so it is not a checkpoint's folder.")
     check_kind(folder)
@@ -75,6 +84,25 @@ def check_folder(folder: Path) -> None:
         raise ModelError(f"{folder} lacks {', '.join(missing)}; copy the whole checkpoint.")
     for shard in shards(folder):
         _check_whole(folder / shard)
+
+
+def shapes(folder: Path) -> dict[str, int]:
+    """Sizes of the network that the folder's configuration states, by what they are called in the field."""
+    config = _json(folder / CONFIG)
+    stated = {called: config.get(key) for key, called in _SHAPES.items()}
+    return {called: value for called, value in stated.items() if isinstance(value, int)}
+
+
+def languages(folder: Path) -> tuple[str, ...] | None:
+    """Codes of the languages that the folder's files list; empty: one only; None where they say nothing."""
+    try:
+        said = _json(folder / "generation_config.json")
+    except ModelError:
+        return None
+    listed = said.get("lang_to_id")
+    if isinstance(listed, dict) and listed and said.get("is_multilingual") is not False:
+        return tuple(sorted(str(name).strip("<|>") for name in listed))
+    return () if said.get("is_multilingual") is False else None
 
 
 def shards(folder: Path) -> tuple[str, ...]:

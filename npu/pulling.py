@@ -95,15 +95,32 @@ class _Pull:
             for file in missing:
                 self._get(file)
                 if file.name == CONFIG:
-                    check_kind(self._partial)  # before much is fetched
+                    self._check_kind()
             self._write_manifest(files)
-            check_folder(self._partial)
+            self._check_whole()
             return self._store.take(self._named)
         except OSError as error:
             raise ModelError(
                 f"{self._named.name} could not be kept in {self._store.root} ({(error.strerror or str(error)).lower()})."
                 f" Make room there and pull again: it goes on where it stopped. To give it up: amanuensis models remove"
                 f" {self._named.name}"
+            ) from error
+
+    def _check_kind(self) -> None:
+        """Before much is fetched."""
+        try:
+            check_kind(self._partial, self._named.name)
+        except ModelError:
+            shutil.rmtree(self._partial)
+            raise
+
+    def _check_whole(self) -> None:
+        try:
+            check_folder(self._partial)
+        except ModelError as error:
+            raise ModelError(
+                f"{self._named.name} cannot be used as it is on the hub: {error} To delete what has come of it:"
+                f" amanuensis models remove {self._named.name}"
             ) from error
 
     def _wanted(self) -> list[HubFile]:
