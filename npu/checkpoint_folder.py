@@ -75,7 +75,9 @@ def check_kind(folder: Path, called: str = "") -> None:
 def check_folder(folder: Path) -> None:
     """ModelError names the files that the folder lacks, or has only in part. Contents are looked at no further."""
     if not folder.is_dir():
-        raise ModelError(f"There is no folder {folder}; name one that holds a checkpoint, or a model by its name.")
+        raise ModelError(
+            f"There is no folder {folder}; name one that holds a checkpoint, or a model by its name."
+        )
     if not (folder / CONFIG).is_file():
         raise ModelError(f"{folder} holds no {CONFIG}, so it is not a checkpoint's folder.")
     check_kind(folder)

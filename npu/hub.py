@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 from streaming.errors import ModelError
 
 PATIENCE_S = 20.0  # for the hub to say what a repository holds
+BLOCK = 1 << 20  # bytes that come at a time: what an interruption costs, and how smooth progress is
 _UNASKED = {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}  # it would report, and draw
 
 
@@ -55,13 +56,13 @@ def fetch(listing: Listing, file: HubFile, target: Path, advance: Callable[[int]
     whatever happens. ModelError where the hub fails; OSError where the disk does.
     """
     library = _library()
-    from huggingface_hub.file_download import http_get
-
     url = library.hf_hub_url(listing.repository, file.name, revision=listing.commit)
     headers = {**library.utils.build_hf_headers(), "Accept-Encoding": "identity"}  # ranges of the file itself
     with target.open("ab") as stream, _translated(listing.repository, listing.commit):
         here = stream.tell()
-        http_get(url, _Watched(stream, advance), resume_size=here, headers=headers, expected_size=file.size)  # type: ignore[arg-type]
+        library.file_download.http_get(
+            url, _Watched(stream, advance), resume_size=here, headers=headers, expected_size=file.size
+        )
 
 
 def endpoint() -> str:
@@ -105,8 +106,10 @@ class _translated:  # noqa: N801
         pass
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
-        if not isinstance(error, Exception) or isinstance(error, ModelError):
-            return
+        from huggingface_hub.errors import EntryNotFoundError, HTTPError
+
+        if not isinstance(error, OSError | ValueError | HTTPError | EntryNotFoundError):
+            return  # not the hub's doing
         if type(error) is OSError and error.errno is not None:  # those of the network are subclasses
             return
         raise ModelError(_sentence(error, self._repository, self._revision)) from error
@@ -157,7 +160,11 @@ def _library() -> Any:
         {name: os.environ.get(name, value) for name, value in _UNASKED.items()}
     )  # read at import
     import huggingface_hub
+    import huggingface_hub.constants
+    import huggingface_hub.file_download
+    import huggingface_hub.utils
 
+    huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE = BLOCK
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells of each attempt
     return huggingface_hub
 
