@@ -21,6 +21,7 @@ Array = NDArray[np.float32]
 
 _ERRORS_ONLY = 3
 _UNHEARD = -1e9  # added to the score of a state that is only padding
+_APART = "decodings of one window do not stand side by side, as many for each window"
 _CPU = "CPUExecutionProvider"
 # short names of execution providers, and the package whose ONNX Runtime has them
 _PROVIDERS = {
@@ -43,10 +44,10 @@ def provider_of(device: str) -> str:
     return provider
 
 
-def load_session(model: bytes | Path, device: str = "auto") -> onnxruntime.InferenceSession:
-    """A resident session with one thread: sessions of audio run side by side, not one on many threads."""
+def load_session(model: bytes | Path, device: str = "auto", threads: int = 1) -> onnxruntime.InferenceSession:
+    """A resident session, of one thread if nothing else is said: sessions of audio run side by side."""
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _ERRORS_ONLY
     providers = list(dict.fromkeys((provider_of(device), _CPU)))
@@ -190,7 +191,10 @@ class OnnxCache:
 
 
 class OnnxBatch:
-    """Keys and values of decodings in lockstep, padded to the longest window. For one thread at a time."""
+    """Keys and values of decodings in lockstep, padded to the longest window. For one thread at a time.
+
+    Decodings of one window share its keys and values.
+    """
 
     def __init__(
         self,
@@ -204,17 +208,9 @@ class OnnxBatch:
         self._frames = [cache.encoded.frames for cache in starts]
         self._lengths = np.array([cache.length for cache in starts], np.int32)  # tokens that each holds
         self._attended: list[Array] | None = [] if attended else None  # of each call: [decodings, states]
-        encoded = [cache.encoded for cache in starts]
-        states = [int(each.cross["ck0"].shape()[2]) for each in encoded]
-        self._heard = np.zeros((len(starts), 1, 1, max(states)), np.float32)
-        self._cross = {
-            name: np.zeros((len(starts), size.heads, max(states), size.head_width), np.float32)
-            for name in encoded[0].cross
-        }
-        for row, window in enumerate(encoded):
-            self._heard[row, ..., states[row] :] = _UNHEARD
-            for name, value in window.cross.items():
-                self._cross[name][row, :, : states[row]] = value.numpy()[0]
+        windows = _windows(starts)
+        self._beams = len(starts) // len(windows)  # decodings of each window
+        self._cross, self._heard = _side_by_side(windows)
         capacity = max(max(cache.encoded.capacity, cache.length + 1) for cache in starts)
         self._stored = [
             np.zeros((len(starts), size.heads, capacity, size.stored_width), np.float32)
@@ -244,20 +240,29 @@ class OnnxBatch:
         self._session.run_with_iobinding(self._binding)
         logits, *attended = (value.numpy() for value in self._binding.get_outputs()[-len(names) :])
         if self._attended is not None:
-            self._attended.append(_mean_of_heads(attended, self._architecture)[:, 0])
+            where = _mean_of_heads(attended, self._architecture)  # [windows, decodings of a window, states]
+            self._attended.append(where.reshape(len(tokens), -1))
         self._lengths = self._lengths + np.int32(1)
         return np.asarray(logits[0], np.float32)
 
     def keep(self, rows: Sequence[int]) -> None:
         """Goes on with these decodings; the padding shrinks to the longest of their windows."""
         rows = list(rows)
+        of_rows = [row // self._beams for row in rows]
+        windows = list(dict.fromkeys(of_rows))
+        self._beams = len(rows) // len(windows)
+        if [window for window in windows for _ in range(self._beams)] != of_rows:
+            raise ValueError(_APART)
         self._frames = [self._frames[row] for row in rows]
         self._lengths = self._lengths[rows]
-        longest = int((self._heard[rows] == 0).sum(axis=-1).max())
-        self._heard = np.ascontiguousarray(self._heard[rows, ..., :longest])
-        self._cross = {
-            name: np.ascontiguousarray(value[rows, :, :longest]) for name, value in self._cross.items()
-        }
+        longest = self._heard.shape[-1]
+        if windows != list(range(len(self._heard))):
+            longest = int((self._heard[windows] == 0).sum(axis=-1).max())
+            self._heard = np.ascontiguousarray(self._heard[windows, ..., :longest])
+            self._cross = {
+                name: OrtValue.ortvalue_from_numpy(np.ascontiguousarray(value.numpy()[windows, :, :longest]))
+                for name, value in self._cross.items()
+            }
         self._stored = [np.ascontiguousarray(each[rows]) for each in self._stored]
         if self._attended is not None:
             self._attended = [call[rows, :longest] for call in self._attended]
@@ -279,7 +284,7 @@ class OnnxBatch:
         self._binding = self._session.io_binding()
         self._bind("heard", self._heard)
         for name, value in self._cross.items():
-            self._bind(name, value)
+            self._binding.bind_ortvalue_input(name, value)
         for i in range(self._architecture.layers):
             for name, stored in ((f"k{i}", self._stored[2 * i]), (f"v{i}", self._stored[2 * i + 1])):
                 value = OrtValue.ortvalue_from_numpy(stored)
@@ -290,7 +295,8 @@ class OnnxBatch:
 class OnnxBackend:
     """An encoder and a decoder graph, resident. Caches belong to decodings, so threads may share it.
 
-    `lockstep` makes the decoder of batches when the first one is started: live streams never need it.
+    `lockstep` makes the decoder of batches when the first one is started: live streams never need it. `threads` work
+    on one call at a time.
     """
 
     def __init__(
@@ -300,16 +306,18 @@ class OnnxBackend:
         decoder: bytes,
         lockstep: Callable[[], bytes],
         device: str = "auto",
+        threads: int = 1,
     ) -> None:
         self.architecture = architecture
         self.name = architecture.name
         self.device = f"{'cpu' if device == 'auto' else device} (onnxruntime {onnxruntime.__version__})"
-        self._encoder = load_session(encoder, device)
-        self.decoder = load_session(decoder, device)
+        self._encoder = load_session(encoder, device, threads)
+        self.decoder = load_session(decoder, device, threads)
         self._lockstep = lockstep
         self._batches: onnxruntime.InferenceSession | None = None
         self._loading = threading.Lock()
         self._device = device
+        self._threads = threads
         self._cross = [f"c{part}{i}" for i in range(architecture.layers) for part in "kv"]
 
     def encode(self, audio: Array, short: bool = False) -> OnnxEncoded:
@@ -319,10 +327,29 @@ class OnnxBackend:
             raise ModelError(
                 f"a window of {len(audio) / SAMPLE_RATE:.1f} s; {self.name} takes at most {longest} s"
             )
-        prepared = OrtValue.ortvalue_from_numpy(self.architecture.prepare(audio, short))
-        values = self._encoder.run_with_ort_values(self._cross, {"audio": prepared})
-        capacity = self.architecture.token_limit(len(audio), SAMPLE_RATE) + 2
-        frames = min(self.architecture.states(len(audio)), int(values[0].shape()[2]))
+        return self._encoded(self.architecture.prepare(audio, short), len(audio))
+
+    def encode_features(self, features: Array, short: bool = False) -> OnnxEncoded:
+        """features [frames, bins], a slice of a recording's (`npu.mel`) -> the window, ready to be decoded.
+
+        At the recording's end zeros fill the context, unless it is to be `short`; ModelError when it is too long.
+        """
+        shape = self.architecture.spectrogram
+        if shape is None:
+            raise ModelError(f"{self.name} hears audio, not features of it")
+        if len(features) > shape.frames or features.shape[1:] != (shape.bins,):
+            raise ModelError(
+                f"features of shape {features.shape}; {self.name} takes at most {(shape.frames, shape.bins)}"
+            )
+        samples = len(features) * self.architecture.samples_per_state // shape.frames_per_state
+        return self._encoded(shape.fitted(features, short), samples)
+
+    def _encoded(self, prepared: Array, samples: int) -> OnnxEncoded:
+        values = self._encoder.run_with_ort_values(
+            self._cross, {"audio": OrtValue.ortvalue_from_numpy(np.ascontiguousarray(prepared))}
+        )
+        capacity = self.architecture.token_limit(samples, SAMPLE_RATE) + 2
+        frames = min(self.architecture.states(samples), _states(values[0]))
         return OnnxEncoded(self, dict(zip(self._cross, values, strict=True)), frames, capacity)
 
     def extend(self, cache: Cache, tokens: tuple[int, ...]) -> Array:
@@ -338,8 +365,43 @@ class OnnxBackend:
             raise TypeError(f"caches of another backend given to {type(self).__name__}")
         with self._loading:
             if self._batches is None:
-                self._batches = load_session(self._lockstep(), self._device)
+                self._batches = load_session(self._lockstep(), self._device, self._threads)
         return OnnxBatch(self._batches, self.architecture, ours, attended)
+
+
+def _states(cross: OrtValue) -> int:
+    """Of keys or values, padding included."""
+    return int(cross.shape()[2])
+
+
+def _windows(starts: Sequence[OnnxCache]) -> list[OnnxEncoded]:
+    """Those of the decodings, each once."""
+    found = list({id(cache.encoded): cache.encoded for cache in starts}.values())
+    beams = len(starts) // len(found)
+    if [each for window in found for each in [window] * beams] != [cache.encoded for cache in starts]:
+        raise ValueError(_APART)
+    return found
+
+
+def _side_by_side(windows: Sequence[OnnxEncoded]) -> tuple[dict[str, OrtValue], Array]:
+    """Keys and values of all windows, padded to one length, and what to add to their scores.
+
+    A single window's are used where they lie.
+    """
+    states = [_states(each.cross["ck0"]) for each in windows]
+    heard = np.zeros((len(windows), 1, 1, max(states)), np.float32)
+    for row, n in enumerate(states):
+        heard[row, ..., n:] = _UNHEARD
+    if len(windows) == 1:
+        return dict(windows[0].cross), heard
+    found = {}
+    for name, value in windows[0].cross.items():
+        _, heads, _, width = value.shape()
+        laid = np.zeros((len(windows), heads, max(states), width), np.float32)
+        for row, window in enumerate(windows):
+            laid[row, :, : states[row]] = window.cross[name].numpy()[0]
+        found[name] = OrtValue.ortvalue_from_numpy(laid)
+    return found, heard
 
 
 def _mean_of_heads(layers: Sequence[Array], architecture: Architecture) -> Array:

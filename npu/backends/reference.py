@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from npu.architecture import Architecture
 from npu.model import Cache, OneByOne
-from npu.weights import Attention, Convolution, DecoderLayer, EncoderLayer, Linear, Weights
+from npu.weights import Attention, Convolution, DecoderLayer, EncoderLayer, Matrix, Norm, Weights
 
 Array = NDArray[np.float32]
 
@@ -23,7 +23,7 @@ _EPSILON = 1e-5
 _erf = np.vectorize(erf, otypes=[np.float32])
 
 
-def linear(x: Array, weights: Linear) -> Array:
+def linear(x: Array, weights: Matrix) -> Array:
     """x [rows, k] -> [rows, n]."""
     y = x @ weights.dense()
     return y if weights.bias is None else y + weights.bias
@@ -37,10 +37,11 @@ def convolve(x: Array, convolution: Convolution) -> Array:
     return y if convolution.bias is None else y + convolution.bias[:, None]
 
 
-def norm(x: Array, gain: Array) -> Array:
+def norm(x: Array, after: Norm) -> Array:
     """Layer normalisation of x [rows, width]."""
     centred = x - x.mean(axis=-1, keepdims=True)
-    return np.asarray(centred / np.sqrt(x.var(axis=-1, keepdims=True) + _EPSILON) * gain, np.float32)
+    y = np.asarray(centred / np.sqrt(x.var(axis=-1, keepdims=True) + _EPSILON) * after.gain, np.float32)
+    return y if after.offset is None else y + after.offset
 
 
 def gelu(x: Array) -> Array:
