@@ -24,13 +24,18 @@ class Spectrogram:
     bins: int
     frames: int  # of the whole context
     frames_per_state: int
+    step: int  # frames, of which the length of every input is a multiple
 
     def fitted(self, features: NDArray[np.float32], short: bool) -> NDArray[np.float32]:
         """features [frames, bins], a slice of a recording's -> as long as the encoder wants them, zeros at the end."""
         wanted = self.frames
         if short:
-            wanted = max(1, -(-len(features) // self.frames_per_state)) * self.frames_per_state
+            wanted = self.rounded(len(features))
         return np.pad(features, ((0, wanted - len(features)), (0, 0)))
+
+    def rounded(self, frames: int) -> int:
+        """The length of a short input for so many frames."""
+        return min(self.frames, max(1, -(-frames // self.step)) * self.step)
 
 
 @dataclass(frozen=True)

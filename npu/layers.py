@@ -14,8 +14,8 @@ from npu.graph import MICROSOFT, GraphBuilder
 from npu.weights import Array, Convolution, Dense, Linear, Matrix, Norm
 
 EPSILON = 1e-5  # of every norm
-_STEPS = 127  # a row's largest magnitude becomes this many quantisation steps
-_MIDDLE = 128  # the unsigned 8-bit value that stands for zero
+STEPS = 127  # a row's largest magnitude becomes this many quantisation steps
+MIDDLE = 128  # the unsigned 8-bit value that stands for zero
 
 
 # values and the magnitudes of their rows, or values, scale and zero point of them all
@@ -143,7 +143,7 @@ class LayerBuilder(GraphBuilder):
         return self.node("MatMulIntegerToFloat", *inputs, domain=MICROSOFT)
 
     def _row_scale(self) -> tuple[str, str]:
-        return self.scalar(1 / _STEPS), self.scalar(_MIDDLE, np.uint8)
+        return self.scalar(1 / STEPS), self.scalar(MIDDLE, np.uint8)
 
     def _matrix(self, linear: Linear) -> tuple[str, str, str]:
         return self.tensor(linear.values), self.tensor(linear.scale), self.tensor(linear.zero)
@@ -151,9 +151,9 @@ class LayerBuilder(GraphBuilder):
 
 def quantised_by_column(matrix: Array, bias: Array | None = None) -> Linear:
     """A float32 matrix [k, n] in signed 8 bits with a scale for each column."""
-    scale = np.abs(matrix).max(axis=0) / _STEPS  # [n]
+    scale = np.abs(matrix).max(axis=0) / STEPS  # [n]
     scale[scale == 0] = 1
-    values = np.clip(np.round(matrix / scale), -_STEPS, _STEPS).astype(np.int8)
+    values = np.clip(np.round(matrix / scale), -STEPS, STEPS).astype(np.int8)
     return Linear(values, scale.astype(np.float32), np.zeros(matrix.shape[1], np.int8), bias)
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
+from npu import cross
 from npu.architecture import Architecture
 from npu.graph import MICROSOFT
 from npu.layers import (
@@ -24,7 +25,7 @@ from npu.layers import (
     widened_outputs,
     with_bias_multiplied,
 )
-from npu.weights import Attention, DecoderLayer, Matrix, Norm
+from npu.weights import Array, Attention, DecoderLayer, Matrix, Norm
 
 # ONNX Runtime multiplies a single row by another kernel than several, which adds up in another order, except where
 # the product carries a factor. So the one behind the cross-attention's softmax is doubled, and undone exactly in the
@@ -39,7 +40,8 @@ class DecoderStack:
 
     `past`, int32 [1], is length + k: the cached positions after this call, one dummy included, less one; `total` is
     `past` + 1. `pk0` `pv0` ... and `nk0` `nv0` ... [1, heads, capacity, stored width] must be the same memory: keys
-    and values are appended in place. `ck0` `cv0` ... come from the encoder. `a<i>` [1, heads, k, frames] are the
+    and values are appended in place. `ck0` `cv0` ... come from the encoder, in 8 bits as `npu.cross` has them or as
+    they are, [1, heads, frames, head width]. `a<i>` [1, heads, k, frames] are the
     cross-attention weights of the aligned layers.
     """
 
@@ -49,11 +51,16 @@ class DecoderStack:
     decodings: int | str = 1
     a_window: int | str = "k"  # rows of one window
 
-    def __init__(self, size: Architecture, rotary: tuple[np.ndarray, np.ndarray] | None = None) -> None:
-        """rotary: cosines and sines of rotary embedding, where there is any."""
+    def __init__(
+        self, size: Architecture, rotary: tuple[Array, Array] | None = None, block: int | None = None
+    ) -> None:
+        """rotary: cosines and sines of rotary embedding, where there is any; block: states that are quantised
+        together, where the encoder's keys and values are in 8 bits.
+        """
         self.size = size
         self.build = LayerBuilder(self.name)
         self._width = size.heads * size.head_width
+        self._block = block
         self._scale = size.head_width**-0.5  # of attention scores
         self._declare()
         self._tables = [self.build.tensor(table) for table in rotary or ()]
@@ -68,14 +75,14 @@ class DecoderStack:
             for name in (f"k{i}", f"v{i}"):
                 build.input(f"p{name}", np.float32, cached)
                 build.output(f"n{name}", np.float32, cached)
-                build.input(f"c{name}", np.float32, [self.windows, size.heads, "frames", size.head_width])
+            self._declare_cross(i)
             x = build.node("Add", x, self._attention(layer.attention, build.norm(x, layer.attention_norm), i))
             x = build.node("Add", x, self._cross_attention(layer.cross, build.norm(x, layer.cross_norm), i))
             x = build.node("Add", x, network(build, layer, build.norm(x, layer.network_norm)))
         build.node("Identity", build.product_by_row(build.norm(x, norm), head), to="logits")
         build.output("logits", np.float32, [1, self.rows, size.vocabulary])
 
-    def positioned(self, x: str, positions: np.ndarray) -> str:
+    def positioned(self, x: str, positions: Array) -> str:
         """x plus the learned embeddings of its positions."""
         build = self.build
         end = build.cast("past", np.int64)
@@ -123,15 +130,48 @@ class DecoderStack:
         )
         return seen
 
-    def _cross_attention(self, cross: Attention, h: str, i: int) -> str:
+    def _declare_cross(self, i: int) -> None:
+        """The encoder's keys and values of layer i."""
+        heads, width = self.size.heads, self.size.head_width
+        if self._block:
+            shapes = cross.shapes(self.windows, heads, width, "frames")
+            for name, dtype, shape in zip(cross.names(i), cross.dtypes(), shapes, strict=True):
+                self.build.input(name, dtype, shape)
+            return
+        for name in (f"ck{i}", f"cv{i}"):
+            self.build.input(name, np.float32, [self.windows, heads, "frames", width])
+
+    def _cross_attention(self, attention: Attention, h: str, i: int) -> str:
         build, size = self.build, self.size
-        query = build.reshape(build.product_by_row(h, cross.query), 1, -1, size.heads, size.head_width)
-        query = build.node("Transpose", query, perm=[0, 2, 1, 3])
-        scores = build.node("FusedMatMul", query, f"ck{i}", domain=MICROSOFT, transB=1, alpha=self._scale)
-        where = self._softmax(scores, i)
-        seen = build.node("FusedMatMul", where, f"cv{i}", domain=MICROSOFT, alpha=_FACTOR)
+        query = self._apart(build.product_by_row(h, self._query(attention)))
+        if self._block:
+            where = self._softmax(self._masked(cross.scores(build, i, query)), i)
+            seen = cross.seen(build, i, where, size.heads, size.head_width, self._block)
+        else:
+            where = self._softmax(self._masked(self._scores(query, f"ck{i}")), i)
+            seen = self._seen(where, f"cv{i}")
         seen = build.reshape(build.node("Transpose", seen, perm=[0, 2, 1, 3]), 1, -1, self._width)
-        return build.product_by_row(seen, multiplied(cross.output, 1 / _FACTOR))
+        return build.product_by_row(seen, self._output(attention))
+
+    def _apart(self, rows: str) -> str:
+        """[1, rows, width] -> [windows, heads, rows of a window, head width]."""
+        apart = self.build.reshape(rows, 1, -1, self.size.heads, self.size.head_width)
+        return self.build.node("Transpose", apart, perm=[0, 2, 1, 3])
+
+    def _masked(self, scores: str) -> str:
+        return scores
+
+    def _query(self, attention: Attention) -> Matrix:
+        return attention.query
+
+    def _scores(self, query: str, keys: str) -> str:
+        return self.build.node("FusedMatMul", query, keys, domain=MICROSOFT, transB=1, alpha=self._scale)
+
+    def _seen(self, where: str, values: str) -> str:
+        return self.build.node("FusedMatMul", where, values, domain=MICROSOFT, alpha=_FACTOR)
+
+    def _output(self, attention: Attention) -> Matrix:
+        return attention.output if self._block else multiplied(attention.output, 1 / _FACTOR)
 
     def _softmax(self, scores: str, i: int) -> str:
         where = self.build.node("Softmax", scores, axis=-1, to=f"a{i}")
@@ -157,7 +197,7 @@ class LockstepStack(DecoderStack):
     decodings = "decodings"
     a_window = "beams"
 
-    def positioned(self, x: str, positions: np.ndarray) -> str:
+    def positioned(self, x: str, positions: Array) -> str:
         """x plus the learned embeddings of its positions."""
         return self.build.node(
             "Add", x, self.build.node("Gather", self.build.constant(positions), "past", axis=0)
@@ -177,12 +217,21 @@ class LockstepStack(DecoderStack):
         rows = self.build.reshape(rows, -1, 1, 3 * size.heads * size.stored_width)
         return self.build.reshape(self._operator(rows, i), 1, -1, size.heads * size.stored_width)
 
-    def _cross_attention(self, cross: Attention, h: str, i: int) -> str:
-        """The scale of the scores is in the query's matrix: ONNX Runtime multiplies a single row twice as fast without."""
-        build = self.build
-        query = build.product_by_row(h, with_bias_multiplied(cross.query, self._scale))
-        query = build.node("Transpose", build.node("Reshape", query, "apart"), perm=[0, 2, 1, 3])
-        scores = build.node("FusedMatMul", query, f"ck{i}", domain=MICROSOFT, transB=1)
-        where = self._softmax(build.node("Add", scores, "heard"), i)
-        seen = build.node("Transpose", build.node("MatMul", where, f"cv{i}"), perm=[0, 2, 1, 3])
-        return build.product_by_row(build.reshape(seen, 1, -1, self._width), cross.output)
+    def _apart(self, rows: str) -> str:
+        return self.build.node("Transpose", self.build.node("Reshape", rows, "apart"), perm=[0, 2, 1, 3])
+
+    def _masked(self, scores: str) -> str:
+        return self.build.node("Add", scores, "heard")
+
+    def _query(self, attention: Attention) -> Matrix:
+        """With the scale of the scores in it: ONNX Runtime multiplies a single row twice as fast without a factor."""
+        return attention.query if self._block else with_bias_multiplied(attention.query, self._scale)
+
+    def _scores(self, query: str, keys: str) -> str:
+        return self.build.node("FusedMatMul", query, keys, domain=MICROSOFT, transB=1)
+
+    def _seen(self, where: str, values: str) -> str:
+        return self.build.node("MatMul", where, values)
+
+    def _output(self, attention: Attention) -> Matrix:
+        return attention.output

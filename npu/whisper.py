@@ -17,16 +17,15 @@ from npu.architecture import Architecture, Spectrogram
 from npu.backends.onnx import OnnxBackend, provider_of
 from npu.checkpoint import Checkpoint
 from npu.kept import cache_key, kept_graph
-from npu.mel import HOP, frames_in, log_mel
+from npu.mel import HOP, log_mel
 from npu.whisper_decoder import decoder_graph, lockstep_graph
 from npu.whisper_encoder import encoder_graph
-from npu.whisper_weights import FRAMES_PER_STATE, PRECISIONS
+from npu.whisper_weights import FRAMES_PER_STATE, PRECISIONS, block_of
 from streaming.errors import ModelError
 
-BUILDER = 1  # raised whenever the graphs change, so that cached ones are made again
+BUILDER = 2  # raised whenever the graphs change, so that cached ones are made again
 
 _TOKENS_PER_SECOND = 15.0  # as many as a decoding of the whole context has room for, whatever the script
-_STATES_STEP = 50  # a short context is a multiple of so many states: 1 s
 _HEAD_STEP = 16  # grouped-query attention wants heads of a multiple of this
 
 
@@ -70,7 +69,10 @@ def architecture_of(checkpoint: Checkpoint) -> Architecture:
     head_width = sizes.width // sizes.decoder_heads
     if head_width % _HEAD_STEP:
         raise ModelError(f"{checkpoint.folder}: heads of {head_width} values; multiples of {_HEAD_STEP} work")
-    context = sizes.states * FRAMES_PER_STATE * HOP  # samples
+    per_state = FRAMES_PER_STATE * HOP  # samples
+    shape = Spectrogram(
+        sizes.bins, sizes.states * FRAMES_PER_STATE, FRAMES_PER_STATE, block_of(sizes) * FRAMES_PER_STATE
+    )
     return Architecture(
         name=checkpoint.folder.name,
         layers=sizes.decoder_layers,
@@ -79,17 +81,16 @@ def architecture_of(checkpoint: Checkpoint) -> Architecture:
         stored_width=head_width,
         vocabulary=sizes.vocabulary,
         most_tokens=sizes.tokens,
-        most_samples=context,
+        most_samples=sizes.states * per_state,
         tokens_per_second=_TOKENS_PER_SECOND,
         aligned=checkpoint.aligned,
-        samples_per_state=FRAMES_PER_STATE * HOP,
-        prepare=partial(_features, bins=sizes.bins, context=context),
-        spectrogram=Spectrogram(sizes.bins, frames_in(context), FRAMES_PER_STATE),
+        samples_per_state=per_state,
+        prepare=partial(_features, shape=shape),
+        spectrogram=shape,
     )
 
 
-def _features(audio: NDArray[np.float32], short: bool, *, bins: int, context: int) -> NDArray[np.float32]:
+def _features(audio: NDArray[np.float32], short: bool, *, shape: Spectrogram) -> NDArray[np.float32]:
     """audio [n] -> [frames, bins], after silence up to the whole context, or to the next step of a short one."""
-    step = _STATES_STEP * FRAMES_PER_STATE * HOP
-    samples = min(context, max(1, -(-len(audio) // step)) * step) if short else context
-    return log_mel(audio, bins, samples)
+    frames = shape.rounded(-(-len(audio) // HOP)) if short else shape.frames
+    return log_mel(audio, shape.bins, frames * HOP)

@@ -9,7 +9,7 @@ from npu.checkpoint import Checkpoint
 from npu.layers import LayerBuilder, quantised_by_column
 from npu.stack import DecoderStack, LockstepStack
 from npu.weights import Array, DecoderLayer
-from npu.whisper_weights import WhisperWeights
+from npu.whisper_weights import WhisperWeights, block_of
 
 
 def decoder_graph(checkpoint: Checkpoint, architecture: Architecture, precision: str) -> bytes:
@@ -26,7 +26,7 @@ def _graph(
     kind: type[DecoderStack], checkpoint: Checkpoint, architecture: Architecture, precision: str
 ) -> bytes:
     weights = WhisperWeights(checkpoint, precision)
-    stack = kind(architecture)
+    stack = kind(architecture, block=block_of(weights.sizes) if precision == "int8" else None)
     x = stack.positioned(_embedded(stack.build, weights.embedding(), precision), weights.decoder_positions())
     layers = (weights.decoder_layer(i) for i in range(architecture.layers))
     stack.logits(x, layers, _network, weights.norm("model.decoder.layer_norm"), weights.head())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from npu import cross
 from npu.architecture import Architecture
 from npu.checkpoint import Checkpoint
 from npu.graph import MICROSOFT
@@ -13,8 +14,10 @@ from npu.whisper_weights import WhisperWeights
 
 
 def encoder_graph(checkpoint: Checkpoint, architecture: Architecture, precision: str) -> bytes:
-    """`audio` [frames, bins], log-mel -> `ck0` `cv0` ... [1, heads, states, head width]: the cross-attention of each
-    decoder layer. The states themselves, [1, states, width], are the output `states`.
+    """`audio` [frames, bins], log-mel -> `ck0` `cv0` ...: the cross-attention of each decoder layer.
+
+    It is [1, heads, states, head width], or in 8 bits as `npu.cross` has it. The states themselves, [1, states,
+    width], are the output `states`.
     """
     weights = WhisperWeights(checkpoint, precision)
     sizes = weights.sizes
@@ -27,7 +30,7 @@ def encoder_graph(checkpoint: Checkpoint, architecture: Architecture, precision:
     states = build.norm(x, weights.norm("model.encoder.layer_norm"))
     build.node("Identity", states, to="states")
     build.output("states", np.float32, [1, "states", sizes.width])
-    _cross_attention(build, architecture, weights, states)
+    _cross_attention(build, architecture, weights, states, small=precision == "int8")
     return build.serialize()
 
 
@@ -72,13 +75,23 @@ def _layer(build: LayerBuilder, layer: EncoderLayer, x: str, heads: int) -> str:
 
 
 def _cross_attention(
-    build: LayerBuilder, architecture: Architecture, weights: WhisperWeights, states: str
+    build: LayerBuilder, architecture: Architecture, weights: WhisperWeights, states: str, small: bool
 ) -> None:
-    """Keys and values of every decoder layer, heads apart."""
+    """Keys and values of every decoder layer, heads apart; `small`: in 8 bits."""
     factor, heads, width = build.factor(states), architecture.heads, architecture.head_width
     for i in range(architecture.layers):
-        cross = weights.cross(i)
-        for name, matrix in (("ck", cross.key), ("cv", cross.value)):
-            apart = build.reshape(build.product_of(factor, matrix), 1, -1, heads, width)
-            build.node("Transpose", apart, perm=[0, 2, 1, 3], to=f"{name}{i}")
-            build.output(f"{name}{i}", np.float32, [1, heads, "states", width])
+        attention = weights.cross(i)
+        key, value = (
+            build.reshape(build.product_of(factor, matrix), 1, -1, heads, width)
+            for matrix in (attention.key, attention.value)
+        )
+        if small:
+            cross.write(build, i, key, value)
+            for name, dtype, shape in zip(
+                cross.names(i), cross.dtypes(), cross.shapes(1, heads, width, "states"), strict=True
+            ):
+                build.output(name, dtype, shape)
+            continue
+        for name, apart in ((f"ck{i}", key), (f"cv{i}", value)):
+            build.node("Transpose", apart, perm=[0, 2, 1, 3], to=name)
+            build.output(name, np.float32, [1, heads, "states", width])

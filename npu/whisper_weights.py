@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 
-from npu.checkpoint import Checkpoint
+from npu.checkpoint import Checkpoint, Sizes
 from npu.layers import quantised_by_column
+from npu.mel import HOP
 from npu.weights import Array, Attention, Convolution, DecoderLayer, Dense, EncoderLayer, Matrix, Norm
+from streaming.window import SAMPLE_RATE
 
 FRAMES_PER_STATE = 2  # the stride of the second convolution
 _TAPS = 3  # of both convolutions
+_SECOND = SAMPLE_RATE // (FRAMES_PER_STATE * HOP)  # states
+
+
+def block_of(sizes: Sizes) -> int:
+    """States of which every context is a multiple: 1 s, unless the whole context is none of that."""
+    return math.gcd(sizes.states, _SECOND)
 
 
 def _dense(matrix: Array, bias: Array | None = None) -> Dense:

@@ -20,6 +20,8 @@ from streaming.window import SAMPLE_RATE
 Array = NDArray[np.float32]
 
 _ERRORS_ONLY = 3
+_CROSS = "c"  # begins the names of the decoder's inputs that come from the encoder
+_STATES = "frames"  # the name of their dimension that is as long as the window
 _UNHEARD = -1e9  # added to the score of a state that is only padding
 _APART = "decodings of one window do not stand side by side, as many for each window"
 _CPU = "CPUExecutionProvider"
@@ -92,9 +94,15 @@ class OnnxEncoded:
         self, backend: OnnxBackend, cross: Mapping[str, OrtValue], frames: int, capacity: int
     ) -> None:
         self.backend = backend
-        self.cross = cross  # by name: [1, heads, states, head width]
+        self.cross = cross  # by name: keys and values [1, ...], as the decoder wants them
         self.frames = frames  # of the states, those that hold the audio
         self.capacity = capacity  # tokens its decodings will hardly exceed
+
+    @property
+    def states(self) -> int:
+        """Padding included."""
+        name, axis = next((name, axis) for name, axis in self.backend.cross.items() if axis is not None)
+        return int(self.cross[name].shape()[axis])
 
     def start(self) -> OnnxCache:
         """An empty cache over this window."""
@@ -210,7 +218,8 @@ class OnnxBatch:
         self._attended: list[Array] | None = [] if attended else None  # of each call: [decodings, states]
         windows = _windows(starts)
         self._beams = len(starts) // len(windows)  # decodings of each window
-        self._cross, self._heard = _side_by_side(windows)
+        self._axes = windows[0].backend.cross
+        self._cross, self._heard = _side_by_side(windows, self._axes)
         capacity = max(max(cache.encoded.capacity, cache.length + 1) for cache in starts)
         self._stored = [
             np.zeros((len(starts), size.heads, capacity, size.stored_width), np.float32)
@@ -260,7 +269,9 @@ class OnnxBatch:
             longest = int((self._heard[windows] == 0).sum(axis=-1).max())
             self._heard = np.ascontiguousarray(self._heard[windows, ..., :longest])
             self._cross = {
-                name: OrtValue.ortvalue_from_numpy(np.ascontiguousarray(value.numpy()[windows, :, :longest]))
+                name: OrtValue.ortvalue_from_numpy(
+                    np.ascontiguousarray(_cut(value.numpy()[windows], self._axes[name], longest))
+                )
                 for name, value in self._cross.items()
             }
         self._stored = [np.ascontiguousarray(each[rows]) for each in self._stored]
@@ -318,7 +329,12 @@ class OnnxBackend:
         self._loading = threading.Lock()
         self._device = device
         self._threads = threads
-        self._cross = [f"c{part}{i}" for i in range(architecture.layers) for part in "kv"]
+        # what the decoder wants of the encoder, and along which axis the states lie
+        self.cross = {
+            each.name: tuple(each.shape).index(_STATES) if _STATES in each.shape else None
+            for each in self.decoder.get_inputs()
+            if each.name.startswith(_CROSS)
+        }
 
     def encode(self, audio: Array, short: bool = False) -> OnnxEncoded:
         """audio [n] at 16 kHz -> the window, ready to be decoded; ModelError when it is too long."""
@@ -346,11 +362,12 @@ class OnnxBackend:
 
     def _encoded(self, prepared: Array, samples: int) -> OnnxEncoded:
         values = self._encoder.run_with_ort_values(
-            self._cross, {"audio": OrtValue.ortvalue_from_numpy(np.ascontiguousarray(prepared))}
+            list(self.cross), {"audio": OrtValue.ortvalue_from_numpy(np.ascontiguousarray(prepared))}
         )
         capacity = self.architecture.token_limit(samples, SAMPLE_RATE) + 2
-        frames = min(self.architecture.states(samples), _states(values[0]))
-        return OnnxEncoded(self, dict(zip(self._cross, values, strict=True)), frames, capacity)
+        encoded = OnnxEncoded(self, dict(zip(self.cross, values, strict=True)), 0, capacity)
+        encoded.frames = min(self.architecture.states(samples), encoded.states)
+        return encoded
 
     def extend(self, cache: Cache, tokens: tuple[int, ...]) -> Array:
         """One pass for k tokens on top of the cache -> logits [k, vocabulary]."""
@@ -369,11 +386,6 @@ class OnnxBackend:
         return OnnxBatch(self._batches, self.architecture, ours, attended)
 
 
-def _states(cross: OrtValue) -> int:
-    """Of keys or values, padding included."""
-    return int(cross.shape()[2])
-
-
 def _windows(starts: Sequence[OnnxCache]) -> list[OnnxEncoded]:
     """Those of the decodings, each once."""
     found = list({id(cache.encoded): cache.encoded for cache in starts}.values())
@@ -383,25 +395,35 @@ def _windows(starts: Sequence[OnnxCache]) -> list[OnnxEncoded]:
     return found
 
 
-def _side_by_side(windows: Sequence[OnnxEncoded]) -> tuple[dict[str, OrtValue], Array]:
+def _side_by_side(
+    windows: Sequence[OnnxEncoded], axes: Mapping[str, int | None]
+) -> tuple[dict[str, OrtValue], Array]:
     """Keys and values of all windows, padded to one length, and what to add to their scores.
 
     A single window's are used where they lie.
     """
-    states = [_states(each.cross["ck0"]) for each in windows]
+    states = [each.states for each in windows]
     heard = np.zeros((len(windows), 1, 1, max(states)), np.float32)
     for row, n in enumerate(states):
         heard[row, ..., n:] = _UNHEARD
     if len(windows) == 1:
         return dict(windows[0].cross), heard
     found = {}
-    for name, value in windows[0].cross.items():
-        _, heads, _, width = value.shape()
-        laid = np.zeros((len(windows), heads, max(states), width), np.float32)
-        for row, window in enumerate(windows):
-            laid[row, :, : states[row]] = window.cross[name].numpy()[0]
+    for name, axis in axes.items():
+        parts = [window.cross[name].numpy()[0] for window in windows]
+        shape = list(parts[0].shape)
+        if axis is not None:
+            shape[axis - 1] = max(states)
+        laid = np.zeros((len(windows), *shape), parts[0].dtype)
+        for row, part in enumerate(parts):
+            _cut(laid[row : row + 1], axis, states[row])[0] = part
         found[name] = OrtValue.ortvalue_from_numpy(laid)
     return found, heard
+
+
+def _cut(x: NDArray[Any], axis: int | None, n: int) -> NDArray[Any]:
+    """The first n along an axis, if there is one."""
+    return x if axis is None else x[(slice(None),) * axis + (slice(n),)]
 
 
 def _mean_of_heads(layers: Sequence[Array], architecture: Architecture) -> Array:
