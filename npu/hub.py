@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -95,24 +96,18 @@ class _Watched:
         return self._stream.truncate()
 
 
-class _translated:  # noqa: N801
+@contextmanager
+def _translated(repository: str, revision: str | None) -> Iterator[None]:
     """Turns what huggingface_hub and its HTTP client raise into a sentence. The disk's errors pass."""
+    from huggingface_hub import errors
 
-    def __init__(self, repository: str, revision: str | None) -> None:
-        self._repository = repository
-        self._revision = revision
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
-        from huggingface_hub.errors import EntryNotFoundError, HTTPError
-
-        if not isinstance(error, OSError | ValueError | HTTPError | EntryNotFoundError):
-            return  # not the hub's doing
+    transport: type[Exception] = errors.HfHubHTTPError.__mro__[1]  # of whichever HTTP client it uses
+    try:
+        yield
+    except (OSError, ValueError, errors.EntryNotFoundError, transport) as error:
         if type(error) is OSError and error.errno is not None:  # those of the network are subclasses
-            return
-        raise ModelError(_sentence(error, self._repository, self._revision)) from error
+            raise
+        raise ModelError(_sentence(error, repository, revision)) from error
 
 
 def _sentence(error: Exception, repository: str, revision: str | None) -> str:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from npu.backends.onnx import OnnxBackend, Runner, provider_of
 from npu.catalog import Named, resolve
 from npu.checkpoint_folder import check_folder
 from npu.embedded import TOKENIZER, default_cache_dir, package_folder, shipped
+from npu.hf_tokens import HuggingFaceTokenizer
 from npu.lean import lean_graphs, lean_silero
 from npu.moonshine import TINY
 from npu.silero import SileroJudge
 from npu.store import Store
 from npu.tokens import ListedTokenizer
-from npu.transcriber import ModelTranscriber, Transcriber
-from streaming.errors import ModelError
+from npu.transcriber import LiveContext, ModelTranscriber, Transcriber
+from npu.whisper import load_backend
 from streaming.vad import FrameJudge
 
 
@@ -31,7 +33,7 @@ def load_transcriber(
     *,
     precision: str = "int8",
     threads: int = 1,
-    live_context: str = "full",
+    live_context: LiveContext = "full",
     models_dir: Path | None = None,
 ) -> Transcriber:
     """The resident model. `progress` gets a line for each slow step; ModelError says what to do.
@@ -45,15 +47,29 @@ def load_transcriber(
     if named.embedded:
         return _moonshine(device, cache, progress)
     folder = folder_of(named, models_dir)
-    progress(f"Loading {named.name}")
-    raise ModelError(f"{folder} {precision} {threads} {live_context}")
+    tokenizer = HuggingFaceTokenizer.read(folder)
+    if named.entry is not None and named.entry.english_only:
+        _speak_english(tokenizer)
+    backend, architecture = load_backend(folder, device, cache, precision, threads, progress)
+    transcriber = ModelTranscriber(backend, architecture, tokenizer, live_context)
+    if named.repository:
+        transcriber.name = named.name  # the folder's is a key
+    return transcriber
 
 
 def folder_of(named: Named, models_dir: Path | None = None) -> Path:
     """A checkpoint's folder, all its files there; ModelError names what is missing, and says how to get it."""
-    folder = named.folder or Store.of(models_dir).require(named).folder
+    folder = (named.folder or Store.of(models_dir).require(named).folder).resolve()
     check_folder(folder)
     return folder
+
+
+def _speak_english(tokenizer: HuggingFaceTokenizer) -> None:
+    """Distilled models have the tokens of many languages, and were taught one."""
+    signals, tokenizer.languages = tokenizer.signals, ("en",)
+    languages = {code: token for code, token in signals.languages.items() if code == "en"}
+    tasks = {task: token for task, token in signals.tasks.items() if task == "transcribe"}
+    tokenizer.signals = replace(signals, languages=languages, tasks=tasks)
 
 
 def _moonshine(device: str, cache_dir: Path, progress: Callable[[str], None]) -> Transcriber:
