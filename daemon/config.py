@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from daemon.journal_file import Durability
 from daemon.log import Level
+from daemon.model_section import Model
 from daemon.section import Positive, Section
 from daemon.upload_limits import UploadLimits
 from streaming.endpoint import EndpointSettings
@@ -63,24 +64,6 @@ class Auth(Section):
 
     tokens: tuple[str, ...] = ()
     """Secrets, any of which admits; with none, everyone who reaches the port is admitted."""
-
-
-class Model(Section):
-    """What turns speech into text."""
-
-    name: str = "moonshine-tiny"
-    """Name of the model."""
-
-    device: str = "auto"
-    """What it runs on: "auto" or "cpu"."""
-
-    cache_dir: str = ""
-    """Where prepared models are kept; empty means the user's cache directory."""
-
-    @property
-    def cache_path(self) -> Path | None:
-        """The directory, None for the user's."""
-        return Path(self.cache_dir).expanduser() if self.cache_dir else None
 
 
 class Engine(Section):
