@@ -36,6 +36,7 @@ def transcribe(
     options: SessionOptions | None = None,
     settings: SessionSettings | None = None,
     vad: VadSettings | None = None,
+    pool_s: float = POOL_S,
 ) -> Iterator[tuple[str, Event]]:
     """Every event of every recording, with its name; those of one recording in order, the last of them `Stopped`.
 
@@ -50,7 +51,7 @@ def transcribe(
         for block in blocks:
             yield from _named(name, session.receive_audio(block))
             pooled += len(block)
-            if pooled >= POOL_S * SAMPLE_RATE:
+            if pooled >= pool_s * SAMPLE_RATE:
                 yield from _decide(going, decoder)
                 going = [each for each in going if not each[1].finished]
                 pooled = 0

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from npu.diarizer import Recogniser, RecordingDiarizer
-from npu.recordings import Batches, Source, transcribe
+from npu.languages import code_of
+from npu.recordings import POOL_S, Batches, Source, transcribe
 from npu.transcriber import Transcriber
 from streaming.audio import Samples
 from streaming.errors import AmanuensisError, AudioError, ModelError
@@ -40,6 +41,7 @@ class Wanted:
 
     manner: Manner = PLAIN
     words: bool = False  # their times and confidences
+    evidence: bool = False  # what each utterance rests on
     speakers: SpeakersWanted | None = None
     speech: SessionSettings = field(default_factory=SessionSettings)
     vad: VadSettings = field(default_factory=VadSettings)
@@ -120,15 +122,14 @@ class Unreadable:
 
 
 def understood(language: str | None, transcriber: Transcriber) -> str | None:
-    """The bare language of a tag, en for en-GB; None where the model is to find out.
+    """The code of a language that is written as a code, a tag or an English name; None where the model is to find out.
 
     ModelError, with the languages it knows, where this is none of them.
     """
     known = transcriber.languages
     if not language:
         return known[0] if len(known) == 1 else None
-    bare = language.replace("_", "-").split("-")[0].lower()
-    bare = "en" if bare == "english" else bare
+    bare = code_of(language)
     if bare not in known:
         which = "English only (en)" if known == ("en",) else ", ".join(known)
         raise ModelError(f"{transcriber.name} understands {which}, not {language!r}.")
@@ -144,6 +145,9 @@ class Progress:
     def read(self, name: str, seconds: float) -> None:
         """So much more audio was read of a recording."""
 
+    def said(self, name: str, final: Final) -> None:
+        """Something said in a recording has its text, in order of time; not yet whose it is."""
+
     def decoded(self, seconds: float) -> None:
         """So much audio of all recordings is transcribed by now; called before and between batches."""
 
@@ -158,16 +162,21 @@ def transcripts(
     wanted: Wanted,
     progress: Progress,
     threads: int = 1,
+    pool_s: float = POOL_S,
 ) -> Iterator[Transcript | Unreadable]:
     """One for each source, each as soon as it is there; they may overtake each other.
+
+    pool_s: audio collected before it is decoded; with less the first words come sooner, and all of it later.
 
     An AudioError of a source's blocks concerns that source alone. With speakers, the whole audio of a recording is
     held until it is done: 230 MB an hour; without, some minutes of it.
     """
     run = _Run(wanted, progress, wanted.manner.language or transcriber.languages[0])
-    options = SessionOptions(wanted.manner, partials=False, words=wanted.words or wanted.speakers is not None)
+    words = wanted.words or wanted.speakers is not None
+    options = SessionOptions(wanted.manner, partials=False, words=words, evidence=wanted.evidence)
     decoder = Batches(transcriber, run.decoded, threads)
-    for name, event in transcribe(run.opened(sources), decoder, judges, options, wanted.speech, wanted.vad):
+    opened = run.opened(sources)
+    for name, event in transcribe(opened, decoder, judges, options, wanted.speech, wanted.vad, pool_s):
         if (outcome := run.receive(name, event)) is not None:
             yield outcome
 
@@ -205,6 +214,8 @@ class _Run:
             return self._outcome(name, event)
         if isinstance(event, Final | Gap):
             self._events[name].append(event)
+        if isinstance(event, Final):
+            self._progress.said(name, event)
         return None
 
     def _listened(self, name: str, blocks: Iterable[Samples]) -> Iterator[Samples]:

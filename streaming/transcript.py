@@ -33,6 +33,7 @@ def apply(events: Iterable[DurableEvent]) -> list[Utterance]:
                 language=event.language,
                 speaker=event.speaker,
                 words=event.words,
+                evidence=event.evidence,
             )
         elif isinstance(event, Revise):
             for changed in _revised(utterances, event):
