@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from streaming.audio import Samples
-from streaming.containers import Readable, decode_recording, seconds_of_recording
+from streaming.containers import Readable
+from streaming.recorded import RecordingReader, seconds_of_recording
 from streaming.errors import AudioError
 
 STDIN = "-"

@@ -33,6 +33,7 @@ class Architecture:
     aligned: Mapping[int, tuple[int, ...]]  # decoder layer -> heads whose cross-attention follows the speech
     samples_per_state: int  # of audio, for one encoder state
     prepare: Prepare
+    context_samples: int | None = None  # that a window is padded to; None: it is heard as long as it is
 
     def states(self, samples: int) -> int:
         """Encoder states that hold so much audio; at least one."""

@@ -27,6 +27,9 @@ class Transcriber(Protocol):
     device: str  # what it runs on, e.g. "cpu (onnxruntime 1.31.1)"
     languages: tuple[str, ...]  # codes of those it understands, e.g. ("en",)
     translates: bool  # into English, where that is asked for
+    context_s: (
+        float | None
+    )  # of audio that it hears as one, and pads where there is less; None: as much as there is
 
     def transcribe(self, window: Window) -> Hypothesis:
         """Decodes the window, beginning with `window.forced`; blocks until done.
@@ -46,6 +49,8 @@ class ModelTranscriber:
         self.device = backend.device
         self.languages = tokenizer.languages
         self.translates = "translate" in tokenizer.signals.tasks
+        context = architecture.context_samples
+        self.context_s = None if context is None else context / SAMPLE_RATE
         self._backend = backend
         self._architecture = architecture
         self._tokenizer = tokenizer

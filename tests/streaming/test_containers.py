@@ -9,7 +9,8 @@ import av
 import numpy as np
 import pytest
 
-from streaming.containers import decode_container, decode_recording, duration_of, seconds_of_recording
+from streaming.containers import decode_container, duration_of
+from streaming.recorded import decode_recording, seconds_of_recording
 from streaming.errors import AudioError
 
 
