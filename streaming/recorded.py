@@ -8,7 +8,6 @@ from typing import Final as Constant
 
 import av
 import av.error
-import numpy as np
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
@@ -20,8 +19,12 @@ from streaming.window import SAMPLE_RATE
 # What nobody sends live is read from files. Playlists are not: they would make the demuxer open other files and URLs.
 _RECORDED: Constant = f"{FORMATS},ac3,ape,asf,avi,dts,eac3,flv,mpeg,mpegts,tta,voc,wv"
 _BUFFER_BYTES: Constant = 1 << 18
-_LEAD_S: Constant = 2.0  # decoded before a place that is looked for: codecs need what was before, indices are coarse
-_DRIFT_S: Constant = 0.05  # by which time stamps may differ from the count of samples where it is to be relied on
+_LEAD_S: Constant = (
+    2.0  # decoded before a place that is looked for: codecs need what was before, indices are coarse
+)
+_DRIFT_S: Constant = (
+    0.05  # by which time stamps may differ from the count of samples where it is to be relied on
+)
 _LOWEST_RATE: Constant = 1_000  # Hz; below it is no speech, and a second of it would become very many samples
 
 
@@ -84,9 +87,7 @@ class RecordingReader:
             container.seek(0 if stream.start_time is None else stream.start_time, stream=stream)
             return 0
 
-    def _resampled(
-        self, container: InputContainer, stream: AudioStream, position: int
-    ) -> Iterator[Samples]:
+    def _resampled(self, container: InputContainer, stream: AudioStream, position: int) -> Iterator[Samples]:
         """[channels, n] of every frame through the library's resampler, whose tail comes last."""
         resampler, kind = _resampler(), None
         zero: float | None = None  # seconds on the file's clock at which its first sample lies

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from streaming.containers import decode_container, duration_of
-from streaming.recorded import decode_recording, seconds_of_recording
 from streaming.errors import AudioError
+from streaming.recorded import decode_recording, seconds_of_recording
 
 
 def _encode(samples: np.ndarray, format: str, codec: str, rate: int, layout: str = "mono") -> bytes:
