@@ -77,7 +77,15 @@ def run(request: Request, config: Config) -> int:
         else:
             report.kept(recording, reason)
     if todo:
-        _transcribe(todo, request, config, manner, timed, outputs, options, resumption, report, remarks)
+        try:
+            _transcribe(todo, request, config, manner, timed, outputs, options, resumption, report, remarks)
+        except KeyboardInterrupt:
+            if outputs is not None:
+                remarks.out(
+                    "Interrupted. What is done is kept; the same command goes on with the rest.",
+                    highlight=False,
+                )
+            raise
     report.close()
     return int(report.failures > 0)
 

@@ -20,8 +20,9 @@ POOL_S = (
     240.0  # audio collected before its windows are decoded: 15 MB of samples, and batches of like lengths
 )
 WARM_UP = (
-    200 * FRAME
-)  # samples before a resumed recording's first that its detector hears: 6 s, as a level to go by
+    60_000 * FRAME
+)  # samples before a resumed recording's first that its detector hears: 30 min, for the gate's
+# idea of noise changes slowly; they take some seconds
 
 
 class Source(NamedTuple):
@@ -75,11 +76,10 @@ def transcribe(
             yield from _named(name, session.receive_audio(block))
             run.read += len(block)
             pooled += len(block)
-            run.glance()
             if pooled >= pool_s * SAMPLE_RATE:
                 run.begin()
-                yield from run.decided(decoder.ahead)
                 pooled = 0
+            yield from run.decided(decoder.ahead)
         yield from _named(name, session.finish())
     run.begin()
     yield from run.decided(0)
@@ -133,14 +133,11 @@ class _Run:
         self._out.append(_Taken(flat, pool, self._begun, self.read))
         self._begun = self.read
 
-    def glance(self) -> None:
-        """Says how far the pool in hand is, where it is decoded beside this thread."""
-        if self._out:
-            self._tell(self._out[0], self._out[0].pool.share)
-
     def decided(self, left: int) -> Iterator[tuple[str, Event]]:
-        """What follows from the pools that are out, until at most `left` of them are; blocks."""
-        while len(self._out) > left:
+        """What follows from the pools that are out: those that are decoded, and others until at most `left` are out;
+        for these it blocks.
+        """
+        while self._out and (len(self._out) > left or self._out[0].pool.share == 1.0):
             taken = self._out[0]
             hypotheses = taken.pool.results(lambda share, taken=taken: self._tell(taken, share))  # type: ignore[misc]
             self._out.popleft()
@@ -149,6 +146,8 @@ class _Run:
             self.going = [each for each in self.going if not each[1].finished]
             for name, session in self.going:
                 self._mark(name, session.resume_point)
+        if self._out:
+            self._tell(self._out[0], self._out[0].pool.share)
 
     def _tell(self, taken: _Taken, share: float) -> None:
         self._watch((taken.since + share * (taken.until - taken.since)) / SAMPLE_RATE)

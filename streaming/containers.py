@@ -91,7 +91,7 @@ def _resampled(container: InputContainer) -> Iterator[Samples]:
     if not container.streams.audio:
         raise AudioError("The stream has no audio track; send one that has.")
     # Its own mixing to mono would make two equal channels louder by 3 dB, and clip; so the mean is taken here.
-    resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE)
+    resampler = av.AudioResampler(format="flt", rate=SAMPLE_RATE)
     broken = 0
     for packet in container.demux(container.streams.audio[0]):
         try:
@@ -110,9 +110,9 @@ def _resampled(container: InputContainer) -> Iterator[Samples]:
 
 
 def bounded(block: av.AudioFrame) -> Samples:
-    """The frame's planes, [channels, n] within -1..1."""
-    planes: Samples = np.nan_to_num(block.to_ndarray(), nan=0.0)
-    return np.clip(planes, -1.0, 1.0)
+    """The frame's channels, [channels, n] within -1..1; it is packed: of planes the library knows only the first 8."""
+    packed: Samples = np.nan_to_num(block.to_ndarray(), nan=0.0)
+    return np.clip(packed, -1.0, 1.0).reshape(-1, len(block.layout.channels)).T
 
 
 def _options() -> dict[str, str]:

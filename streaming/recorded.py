@@ -180,7 +180,7 @@ def _frames(container: InputContainer, stream: AudioStream) -> Iterator[av.Audio
 
 def _resampler() -> av.AudioResampler:
     # Its own mixing to mono would make two equal channels louder by 3 dB, and clip; so the mean is taken here.
-    return av.AudioResampler(format="fltp", rate=SAMPLE_RATE)
+    return av.AudioResampler(format="flt", rate=SAMPLE_RATE)
 
 
 def _taken(resampler: av.AudioResampler, frame: av.AudioFrame | None) -> Iterator[Samples]:

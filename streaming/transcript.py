@@ -101,10 +101,7 @@ def to_md(
     live: bool,
     facts: Sequence[tuple[str, str]] = (),
 ) -> str:
-    """A heading, facts as a list, and a paragraph for each time a speaker has the word, with its time.
-
-    No character of the text acts as markup.
-    """
+    """A heading, facts about it, and a paragraph an utterance with its time; no character of a text acts as markup."""
     paragraphs = [f"# {_escape_md(_plain(title or '')) or 'Transcript'}"]
     if live:
         paragraphs.append("*This session is still going on.*")
@@ -202,8 +199,8 @@ def _cues(utterances: Sequence[Utterance]) -> list[_Cue]:
             end = max(round(piece.end * 1000), begin + 1)
             words = tuple(round(at * 1000) for at in piece.words)
             cues.append(_Cue(begin, end, piece.text, _name(utterance.speaker), words))
-    following = [*(cue.start for cue in cues[1:]), None]
-    return [_readable(cue, limit) for cue, limit in zip(cues, following, strict=True)]
+    following = itertools.zip_longest(cues, (cue.start for cue in cues[1:]))
+    return [_readable(cue, limit) for cue, limit in following]
 
 
 def _readable(cue: _Cue, limit: int | None) -> _Cue:
