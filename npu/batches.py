@@ -66,9 +66,8 @@ class Batches:
         doubtful = [
             row for row, pack in enumerate(packs) if heard[row].doubt is not None and len(pack.parts) > 1
         ]
-        again = iter(
-            self._transcriber.transcribe_all([part for row in doubtful for part in packs[row].parts])
-        )
+        parts = [part for row in doubtful for part in packs[row].parts]
+        again = iter(self._transcriber.transcribe_all(parts) if parts else ())
         return [
             [next(again) for _ in pack.parts] if row in doubtful else pack.parted(heard[row])
             for row, pack in enumerate(packs)

@@ -51,7 +51,7 @@ def test_batches(threads: int, count: int) -> None:
     with Batches(recorder, threads) as decoder:
         heard = decoder.begin([_windows(lengths)]).results(shares.append)
     assert [hypothesis.words[0].text for hypothesis in heard] == [str(length) for length in lengths]
-    batches = [batch for batch in recorder.batches if batch]
+    batches = recorder.batches
     assert all(len(batch) <= BATCH for batch in batches)
     assert sorted(length for batch in batches for length in batch) == sorted(lengths)
     if threads == 1:
@@ -72,7 +72,7 @@ def test_batches_that_are_stopped() -> None:
     pool = Batches(recorder).begin([_windows([100] * 100)])
     with pytest.raises(KeyboardInterrupt):
         pool.results(stop)
-    assert len([batch for batch in recorder.batches if batch]) == 1
+    assert len(recorder.batches) == 1
 
 
 def test_several_pools() -> None:
