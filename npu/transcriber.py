@@ -49,8 +49,8 @@ class ModelTranscriber:
         self.device = backend.device
         self.languages = tokenizer.languages
         self.translates = "translate" in tokenizer.signals.tasks
-        context = architecture.context_samples
-        self.context_s = None if context is None else context / SAMPLE_RATE
+        padded = architecture.spectrogram is not None
+        self.context_s = architecture.most_samples / SAMPLE_RATE if padded else None
         self._backend = backend
         self._architecture = architecture
         self._tokenizer = tokenizer
