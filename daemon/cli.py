@@ -289,7 +289,7 @@ def transcribe(
         typer.Option(
             min=1,
             max=16,
-            help="Windows decoded in lockstep; fewer need less memory. Default: 16, or 8 for Whisper.",
+            help="Windows decoded in lockstep; fewer need less memory. Default: 16; 8 where each is of 30 s.",
             rich_help_panel=_MACHINE,
         ),
     ] = None,
