@@ -24,7 +24,6 @@ from daemon.upload_form import Form, received
 from npu.diarizer import EmbeddedDiarizer, load_embedded, recogniser
 from npu.transcripts import Progress, SpeakersWanted, Transcript, Unreadable, Wanted, transcripts, understood
 from streaming.audio import Samples
-from streaming.containers import decode_recording, seconds_of_recording
 from streaming.errors import (
     AmanuensisError,
     AudioError,
@@ -34,6 +33,7 @@ from streaming.errors import (
     TooLarge,
     UploadsFull,
 )
+from streaming.recorded import decode_recording, seconds_of_recording
 from streaming.window import Manner
 
 if TYPE_CHECKING:

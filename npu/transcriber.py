@@ -37,6 +37,9 @@ class Transcriber(Protocol):
     device: str  # what it runs on, e.g. "cpu (onnxruntime 1.31.1)"
     languages: tuple[str, ...]  # codes of those it understands, e.g. ("en",)
     translates: bool  # into English, where that is asked for
+    context_s: (
+        float | None
+    )  # of audio that it hears as one, and pads where there is less; None: as much as there is
 
     def transcribe(self, window: Window) -> Hypothesis:
         """Decodes the window, beginning with `window.forced`; blocks until done.
@@ -67,6 +70,8 @@ class ModelTranscriber:
         self.device = backend.device
         self.languages = tokenizer.languages
         self.translates = "translate" in tokenizer.signals.tasks
+        padded = architecture.spectrogram is not None
+        self.context_s = architecture.most_samples / SAMPLE_RATE if padded else None
         self._backend = backend
         self._architecture = architecture
         self._tokenizer = tokenizer

@@ -45,6 +45,16 @@ class SpeakerLabel(Record):
     settled: bool = False  # no revision will change it
 
 
+class Evidence(Record):
+    """What a line of a recording rests on. It stays inside: on the wire and in the journal there is none."""
+
+    heard_from: float  # seconds; where the audio begins that the model heard it in
+    tokens: tuple[int, ...]  # that spell it
+    avg_logprob: float | None = None  # this and the next two as in `Scores`; None where the model keeps none
+    no_speech_prob: float = 0.0
+    temperature: float = 0.0
+
+
 class Latency(Record):
     """Where the time of a final went, in milliseconds."""
 
@@ -122,6 +132,7 @@ class Final(Event):
     speaker: SpeakerLabel | None = None
     words: tuple[SpokenWord, ...] | None = None
     latency: Latency | None = None
+    evidence: Evidence | None = Field(default=None, exclude=True)
 
 
 class Utterance(Record):
@@ -135,6 +146,7 @@ class Utterance(Record):
     rev: int = 0
     speaker: SpeakerLabel | None = None
     words: tuple[SpokenWord, ...] | None = None
+    evidence: Evidence | None = Field(default=None, exclude=True)
 
 
 class Revise(Event):

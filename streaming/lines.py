@@ -57,5 +57,6 @@ def _cut(utterance: Utterance, turns: Sequence[Turn]) -> Iterator[tuple[int | No
             "end": max(end, start + SHORTEST_S),
             "text": joined(word.text for word in part.words),
             "words": part.words,
+            "evidence": None,  # it is of the whole
         }
         yield part.speaker, utterance.model_copy(update=change)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 
 from streaming import events
 from streaming.account import Account
-from streaming.events import Final, Gap, Partial, Revise, SpeakerLabel, SpokenWord, Stopped
+from streaming.events import Evidence, Final, Gap, Partial, Revise, SpeakerLabel, SpokenWord, Stopped
 from streaming.labels import Change, Labels, Line
 from streaming.settings import ResumePoint, SessionOptions
 from streaming.spacing import joined
@@ -57,6 +58,7 @@ class Scribe:
                     language=utterance.language,
                     speaker=line.label,
                     words=spoken if self._options.words else None,
+                    evidence=_evidence(utterance, line.words) if self._options.evidence else None,
                 )
             )
             if not last:
@@ -154,6 +156,15 @@ class Scribe:
     def _next_rev(self, utterance: int) -> int:
         self._revisions[utterance] = self._revisions.get(utterance, 0) + 1
         return self._revisions[utterance]
+
+
+def _evidence(utterance: Utterance, words: tuple[Word, ...]) -> Evidence:
+    scores = utterance.scores
+    return Evidence(
+        heard_from=utterance.audio_start / SAMPLE_RATE,
+        tokens=tuple(token for word in words for token in word.tokens),
+        **({} if scores is None else asdict(scores)),
+    )
 
 
 def _text(words: tuple[Word, ...]) -> str:

@@ -17,6 +17,7 @@ class SessionOptions:
     manner: Manner = PLAIN
     partials: bool = True
     words: bool = False
+    evidence: bool = False  # finals carry it
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from streaming.agreement import LocalAgreement
 from streaming.audio import Samples
 from streaming.pauses import CutSettings, Pauses
 from streaming.stitch import Seam, split_at
-from streaming.window import SAMPLE_RATE, Hypothesis, Window, Word
+from streaming.window import SAMPLE_RATE, Hypothesis, Scores, Window, Word
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,11 @@ class Utterance:
     def doubt(self) -> str | None:
         """Why the words that were heard last are withheld."""
         return None if self._last is None else self._last[1].doubt
+
+    @property
+    def scores(self) -> Scores | None:
+        """Of the last hypothesis."""
+        return None if self._last is None else self._last[1].scores
 
     @property
     def committed(self) -> tuple[Word, ...]:

@@ -71,6 +71,15 @@ class Word:
 
 
 @dataclass(frozen=True)
+class Scores:
+    """How a hypothesis came about, and how far its model believes it."""
+
+    avg_logprob: float  # mean natural logarithm of the probabilities of its tokens, the end among them
+    no_speech_prob: float = 0.0  # 0..1 that nobody speaks; 0 where the model does not say
+    temperature: float = 0.0  # that its tokens were drawn at; 0: the most probable ones
+
+
+@dataclass(frozen=True)
 class Hypothesis:
     """What the model heard in a window. The words' tokens, joined, are the decoded tokens (no start or end)."""
 
@@ -78,6 +87,7 @@ class Hypothesis:
     language: str = "en"
     decode_s: float = 0.0  # CPU-side duration of encoder and decoder, seconds
     doubt: str | None = None  # why words that were heard are withheld, a word or two, e.g. "repetition"
+    scores: Scores | None = None  # None where the model keeps none
 
     @property
     def tokens(self) -> tuple[int, ...]:

@@ -25,9 +25,9 @@ from daemon.sessions_api import EXPORTS
 from daemon.uploads import Asked, Uploads
 from npu.transcripts import Transcript
 from streaming.audio import Samples
-from streaming.containers import decode_recording
 from streaming.errors import AudioError, BadMessage, UnknownModel
 from streaming.events import Record, Utterance
+from streaming.recorded import decode_recording
 from streaming.window import SAMPLE_RATE
 
 if TYPE_CHECKING:

@@ -20,6 +20,7 @@ from npu.transcripts import (
     understood,
 )
 from streaming.errors import AudioError, ModelError
+from streaming.events import Final
 from streaming.turns import Turn
 
 Array = NDArray[np.float32]
@@ -176,3 +177,23 @@ def test_languages(tag: str | None, bare: str | None) -> None:
             understood(tag, transcriber)
     else:
         assert understood(tag, transcriber) == bare
+
+
+def test_evidence(speech: Array) -> None:
+    """Comes with each utterance where it is wanted: its tokens, and where its window began."""
+
+    heard: list[str] = []
+
+    class Listener(Watch):
+        def said(self, name: str, final: Final) -> None:
+            heard.append(final.text)
+
+    (made,) = _transcripts([("talk", _blocks(speech))], Wanted(evidence=True), Listener()).values()
+    assert isinstance(made, Transcript)
+    assert heard == [line.text for line in made.utterances]
+    for line in made.utterances:
+        assert line.evidence is not None and len(line.evidence.tokens) == len(line.text.split())
+        assert line.evidence.heard_from <= line.start and line.evidence.avg_logprob is None
+        assert "evidence" not in line.model_dump() and "evidence" not in line.model_dump_json()
+    (plain,) = _transcripts([("talk", _blocks(speech))], Wanted()).values()
+    assert isinstance(plain, Transcript) and plain.utterances[0].evidence is None
