@@ -25,6 +25,10 @@ from streaming.errors import AmanuensisError
 DECODING = 0.1  # of the work where speakers are told apart, roughly
 SETTLED_S = 0.5  # before that a speed means nothing
 TOGETHER_S = 0.2  # recordings finished within it were decoded side by side, at one speed
+WHOLE, SLACK_S = (
+    0.9,
+    1.0,
+)  # less than this share, less so many seconds, is less than was announced; headers are estimates
 MENTIONED = 3  # recordings left out that are named one by one
 
 
@@ -184,6 +188,14 @@ class Report:
         self._last = now
         result = f"{together(delivered)}" if delivered else ""
         self._rows.append(_Row(recording.shown, result, outcome, len(self._groups) - 1))
+
+    def compare(self, recording: Recording, made: Transcript, told_s: float | None) -> None:
+        """told_s: how long its header says it is; where much of it was not there, that is said."""
+        if told_s is not None and made.duration_s < WHOLE * told_s - SLACK_S:
+            self._say(
+                f"{recording.shown}: it ends after {clock(made.duration_s)}, though it says that it is "
+                f"{clock(told_s)} long; what there is was transcribed."
+            )
 
     def kept(self, recording: Recording, reason: str) -> None:
         """It was left out."""

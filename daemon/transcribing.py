@@ -23,7 +23,7 @@ from npu.diarizer import EmbeddedDiarizer, Recogniser, RecordingDiarizer, load_d
 from npu.loading import load_judge, load_transcriber
 from npu.recordings import Source
 from npu.transcriber import Transcriber
-from npu.transcripts import SpeakersWanted, Unreadable, Wanted, transcripts, understood
+from npu.transcripts import SpeakersWanted, Transcript, Unreadable, Wanted, transcripts, understood
 from streaming.errors import AmanuensisError, ConfigError, ModelError, VoicesBroken
 from streaming.vad import FrameJudge
 from streaming.window import Manner, Task
@@ -178,6 +178,8 @@ def _transcribe(
                 resumption.done(recording, delivered)
             bar.finished(recording)
             report.add(recording, outcome, delivered)
+            if isinstance(outcome, Transcript):
+                report.compare(recording, outcome, recording.seconds)
 
 
 def _wanted(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -12,6 +13,8 @@ import time
 import wave
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
@@ -287,6 +290,24 @@ def test_files_of_all_kinds(transcribe, assets: Path, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.glob("*.txt")] == ["übung 会議 'x'.txt"]
     alone = transcribe("folder.wav")
     _fails(alone, "There is no recording in the folder folder.wav")
+
+
+def test_a_recording_that_was_cut_off(transcribe, assets: Path, tmp_path: Path) -> None:
+    """Is transcribed as far as it goes, and that it is not whole is said."""
+    samples = np.zeros((1, 16_000), np.int16)
+    out = io.BytesIO()
+    with av.open(out, "w", format="flac") as container:
+        stream = container.add_stream("flac", rate=16_000)
+        stream.layout = "mono"
+        for _ in range(60):
+            frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+            frame.sample_rate = 16_000
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    (tmp_path / "cut.flac").write_bytes(out.getvalue()[: len(out.getvalue()) // 2])
+    result = transcribe("cut.flac", "-f", "txt")
+    assert result.returncode == 0 and (tmp_path / "cut.txt").exists()
+    assert "cut.flac: it ends after 0:" in result.stderr and "1:00 long" in result.stderr
 
 
 def test_a_track_that_is_not_there(transcribe, assets: Path) -> None:
