@@ -77,6 +77,13 @@ class Model(Section):
     cache_dir: str = ""
     """Where prepared models are kept; empty means the user's cache directory."""
 
+    idle_unload_s: float = Field(default=600.0, ge=0)
+    """Another model, which a session or request has named, is unloaded once nobody has used it for this long; 0 keeps
+    it. The one above stays in any case: whoever names none must not wait for it."""
+
+    most_resident: int = Field(default=3, ge=1, le=64)
+    """Models in memory at once, the one above among them. Where all are in use, another one is refused."""
+
     @property
     def cache_path(self) -> Path | None:
         """The directory, None for the user's."""

@@ -6,9 +6,11 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from daemon.calibration import calibrate, choices, cores
 from daemon.config import Config
+from daemon.models import Known, Shelf
 from npu.embedded import default_cache_dir
 from npu.loading import load_judge, load_transcriber
 from npu.transcriber import Transcriber
@@ -25,13 +27,14 @@ JudgeMaker = Callable[[], FrameJudge]
 class Engine:
     """Resident models. Heavy; shared by all sessions."""
 
-    transcriber: Transcriber
+    transcriber: Transcriber  # the default one
     judges: JudgeMaker | None = None  # makes Silero for a stream; None: WebRTC alone
     voices: Voices | None = None  # None: no speaker labels
     workers: int = 1  # threads for the transcriber
     capacity: int = 1  # sessions at once
     window_s: float = 0.0  # measured: seconds a worker needs for a window of 4 s
     notes: tuple[str, ...] = field(default=())  # what is missing, for whoever looks after this daemon
+    shelf: Shelf = field(default_factory=Shelf)  # transcribers that could be loaded besides
 
     @classmethod
     async def load(cls, config: Config) -> Engine:
@@ -52,7 +55,7 @@ class Engine:
             notes.append(f"Speaker labels are unavailable: {error}")
         for note in notes:
             logger.warning(note)
-        return cls(transcriber, judges, voices, notes=tuple(notes))
+        return cls(transcriber, judges, voices, notes=tuple(notes), shelf=_shelf(config, cache))
 
     async def measured(self, config: Config) -> Engine:
         """The same, with the numbers of the configuration, or of a calibration where it leaves them open."""
@@ -71,3 +74,13 @@ class Engine:
             capacity,
         )
         return replace(self, workers=workers, capacity=capacity, window_s=window_s)
+
+
+def _shelf(config: Config, cache: Path) -> Shelf:
+    """What is installed on this machine."""
+
+    def load(name: str) -> Transcriber:
+        return load_transcriber(name, config.model.device, cache, logger.info)
+
+    embedded = Known(type(config.model)().name)
+    return Shelf(lambda: (embedded,), load)
