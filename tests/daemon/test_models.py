@@ -7,7 +7,6 @@ import gc
 import threading
 import time
 import weakref
-from collections.abc import Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -64,11 +63,6 @@ def _names(models: Models) -> list[str]:
     return [each.name for each in models.resident]
 
 
-def run(test: Callable[[], Any]) -> None:
-    """Without a loop's own slow callbacks."""
-    asyncio.run(test())
-
-
 def test_the_default_model() -> None:
     """Is there at once, by its name or by none, and never goes."""
 
@@ -82,7 +76,7 @@ def test_the_default_model() -> None:
             models.tick()
             assert _names(models) == ["default"] and not store.loaded
 
-    run(main)
+    asyncio.run(main())
 
 
 def test_several_who_ask() -> None:
@@ -104,7 +98,7 @@ def test_several_who_ask() -> None:
             (await models.lease("other")).release()
             assert store.loaded == ["other"]
 
-    run(main)
+    asyncio.run(main())
 
 
 def test_an_idle_model() -> None:
@@ -131,7 +125,7 @@ def test_an_idle_model() -> None:
                     gc.collect()
                     await asyncio.sleep(0.01)
 
-    run(main)
+    asyncio.run(main())
 
 
 def test_models_that_are_kept() -> None:
@@ -143,7 +137,7 @@ def test_models_that_are_kept() -> None:
             models.tick()
             assert _names(models) == ["default", "other"]
 
-    run(main)
+    asyncio.run(main())
 
 
 def test_more_than_there_is_room_for() -> None:
@@ -161,7 +155,7 @@ def test_more_than_there_is_room_for() -> None:
             assert _names(models) == ["default", "a", "c"]
             c.release()
 
-    run(main)
+    asyncio.run(main())
 
 
 def test_a_model_nobody_knows() -> None:
@@ -176,7 +170,7 @@ def test_a_model_nobody_knows() -> None:
                 await models.lease("../../etc/passwd")
             assert not store.loaded
 
-    run(main)
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize("error", [ModelError("tensor missing"), MemoryError(), RuntimeError("vendor")])
@@ -187,6 +181,7 @@ def test_a_model_that_is_broken(error: Exception) -> None:
         outcomes: list[Any] = [error, Named("other")]
 
         def load(name: str) -> Transcriber:
+            time.sleep(0.2)
             outcome = outcomes.pop(0)
             if isinstance(outcome, Exception):
                 raise outcome
@@ -199,7 +194,7 @@ def test_a_model_that_is_broken(error: Exception) -> None:
         (await models.lease("other")).release()
         await models.close()
 
-    run(main)
+    asyncio.run(main())
 
 
 def test_one_who_leaves_while_it_is_loaded() -> None:
@@ -220,7 +215,7 @@ def test_one_who_leaves_while_it_is_loaded() -> None:
             models.tick()
             assert _names(models) == ["default"]
 
-    run(main)
+    asyncio.run(main())
 
 
 def test_a_shutdown() -> None:
@@ -239,7 +234,7 @@ def test_a_shutdown() -> None:
                 await models.lease("another")
             store.door.set()
 
-    run(main)
+    asyncio.run(main())
 
 
 def test_weights() -> None:
@@ -253,4 +248,4 @@ def test_weights() -> None:
             with await models.lease("fast") as lease:
                 assert lease.weight == 1.0
 
-    run(main)
+    asyncio.run(main())
