@@ -19,6 +19,7 @@ import library
 from clips import SAMPLE_RATE, Clip, evaluation_set, normalise, packaged, word_errors
 
 from npu import recordings
+from npu.batches import Batches
 from npu.loading import load_judge, load_transcriber
 from npu.transcriber import Transcriber
 from streaming.events import Final
@@ -34,7 +35,7 @@ def transcribe(clips: list[Clip], transcriber: Transcriber, judges: Callable[[],
         for clip in clips
     )
     texts: dict[str, list[str]] = {clip.name: [] for clip in clips}
-    for name, event in recordings.transcribe(sources, transcriber, judges):
+    for name, event in recordings.transcribe(sources, Batches(transcriber), judges):
         if isinstance(event, Final):
             texts[name].append(event.text)
     return [" ".join(lines) for lines in texts.values()]

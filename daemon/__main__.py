@@ -42,6 +42,8 @@ def _explain(error: BaseException) -> int:
     if hasattr(error, "format_message"):  # a command line that cannot be understood
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "amanuensis"
+        if not error.format_message():  # no words at all: its help was printed
+            return MISUSED
         return _fail(f"{error.format_message().rstrip('.')}. See: {command} --help", MISUSED)
     return _fail(
         f"Something unexpected went wrong ({type(error).__name__}: {error}). "

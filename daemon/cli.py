@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from clients.address import DEFAULT_URL
-from daemon import voices_cli
+from daemon import models_cli, voices_cli
 from daemon.options import ConfigFile, Session, Speakers, Token, Url
 from daemon.options import examples as _examples
 
@@ -30,6 +30,7 @@ app = typer.Typer(
 )
 
 app.add_typer(voices_cli.app, name="voices")
+app.add_typer(models_cli.app, name="models")
 
 
 def _version(wanted: bool) -> None:
@@ -132,15 +133,34 @@ class Diarizer(StrEnum):
     PYANNOTE = "pyannote"
 
 
+class TaskName(StrEnum):
+    """What is made of speech."""
+
+    TRANSCRIBE = "transcribe"
+    TRANSLATE = "translate"
+
+
+_FILES, _SPEECH, _SPEAKERS, _MACHINE = "What is written", "What is said", "Who speaks", "What does the work"
+
+
 @app.command(
     epilog=_examples(
         ("amanuensis transcribe talk.mp3", "the text, here; add “> talk.txt” to keep it"),
+        ("amanuensis transcribe lecture.mp4 --format srt", "subtitles of a video: lecture.srt beside it"),
         ("amanuensis transcribe talk.mp3 --diarize", "with a speaker before each line: S1, S2, ..."),
         (
             "amanuensis transcribe meetings/ --diarize --format md,srt",
-            "a folder; files beside the recordings",
+            "a folder; run it again to do what is left, or is new",
         ),
         ("amanuensis transcribe *.wav --format json --words --output-dir out", "word times, for programs"),
+        (
+            "amanuensis transcribe interview.m4a --model whisper-base --language de --task translate",
+            "German speech, English text",
+        ),
+        (
+            "amanuensis transcribe standup.wav --vocabulary 'Kubernetes,Ngozi' --vocabulary @names.txt",
+            "words that are likely here",
+        ),
         ("ffmpeg -i rtsp://door -t 60 -f wav - | amanuensis transcribe -", "from standard input"),
         (
             "amanuensis transcribe talk.mp3 --max-speakers 2 --diarizer pyannote",
@@ -151,39 +171,135 @@ class Diarizer(StrEnum):
 def transcribe(
     paths: Annotated[
         list[str],
-        typer.Argument(metavar="PATH...", help="Recordings, folders of them, or - for standard input."),
+        typer.Argument(
+            metavar="PATH...", help="Recordings, videos, folders of them, or - for standard input."
+        ),
     ],
     formats: Annotated[
         str | None,
-        typer.Option("--format", "-f", help="Of the files: txt, srt, vtt, json, md; several with commas."),
+        typer.Option(
+            "--format",
+            "-f",
+            help="txt, srt, vtt, json, md; several with commas. Default: text, of one recording here.",
+            rich_help_panel=_FILES,
+        ),
     ] = None,
     output_dir: Annotated[
         Path | None,
-        typer.Option("--output-dir", "-o", help="Where files go. Default: beside the recordings."),
+        typer.Option(
+            "--output-dir",
+            "-o",
+            help="Where files go. Default: beside the recordings.",
+            rich_help_panel=_FILES,
+        ),
     ] = None,
+    words: Annotated[
+        bool,
+        typer.Option("--words", help="Times of words: in json, and within vtt cues.", rich_help_panel=_FILES),
+    ] = False,
     overwrite: Annotated[
         bool,
-        typer.Option("--overwrite", help="Replace transcripts that exist; they are left alone otherwise."),
+        typer.Option(
+            "--overwrite",
+            help="Begin anew. Otherwise what is done is left out, and interrupted work goes on.",
+            rich_help_panel=_FILES,
+        ),
     ] = False,
-    diarize: Annotated[bool, typer.Option("--diarize", help="Say who speaks: S1, S2, ...")] = False,
+    language: Annotated[
+        str | None,
+        typer.Option(
+            help="Language spoken: de, German. Default: what the model hears.", rich_help_panel=_SPEECH
+        ),
+    ] = None,
+    task: Annotated[
+        TaskName, typer.Option(help="translate: into English.", rich_help_panel=_SPEECH)
+    ] = TaskName.TRANSCRIBE,
+    prompt: Annotated[
+        str,
+        typer.Option(
+            help="What might have been said before: spelling, names, style.", rich_help_panel=_SPEECH
+        ),
+    ] = "",
+    vocabulary: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="WORDS|@FILE",
+            help="Words and phrases that are likely here, with commas; or a file, one a line.",
+            rich_help_panel=_SPEECH,
+        ),
+    ] = None,
+    track: Annotated[
+        int,
+        typer.Option(min=1, max=1000, help="Which of several audio tracks.", rich_help_panel=_SPEECH),
+    ] = 1,
+    diarize: Annotated[
+        bool, typer.Option("--diarize", help="Say who speaks: S1, S2, ...", rich_help_panel=_SPEAKERS)
+    ] = False,
     min_speakers: Annotated[
-        int | None, typer.Option(min=1, max=100, help="At least so many speakers; implies --diarize.")
+        int | None,
+        typer.Option(
+            min=1,
+            max=100,
+            help="At least so many speakers; implies --diarize.",
+            rich_help_panel=_SPEAKERS,
+        ),
     ] = None,
     max_speakers: Annotated[
-        int | None, typer.Option(min=1, max=100, help="At most so many speakers; implies --diarize.")
+        int | None,
+        typer.Option(
+            min=1, max=100, help="At most so many speakers; implies --diarize.", rich_help_panel=_SPEAKERS
+        ),
     ] = None,
-    diarizer: Annotated[Diarizer, typer.Option(help="What tells speakers apart.")] = Diarizer.EMBEDDED,
+    diarizer: Annotated[
+        Diarizer, typer.Option(help="What tells speakers apart.", rich_help_panel=_SPEAKERS)
+    ] = Diarizer.EMBEDDED,
     diarizer_model: Annotated[
         str | None,
-        typer.Option(metavar="PATH|ID", help="pyannote's pipeline: a folder, or a name on the hub."),
+        typer.Option(
+            metavar="PATH|ID",
+            help="pyannote's pipeline: a folder, or a name on the hub.",
+            rich_help_panel=_SPEAKERS,
+        ),
     ] = None,
-    words: Annotated[bool, typer.Option("--words", help="Word times and confidences in json.")] = False,
-    language: Annotated[str | None, typer.Option(help="Language spoken, as a code. Default: en")] = None,
-    model: Annotated[str | None, typer.Option(help="Model to run. Default: moonshine-tiny")] = None,
-    device: Annotated[str | None, typer.Option(help="What to run it on. Default: auto")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Model to run. Default: moonshine-tiny", rich_help_panel=_MACHINE)
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="What to run it on. Default: auto", rich_help_panel=_MACHINE)
+    ] = None,
+    beam: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=16,
+            help="Hypotheses kept side by side: slower, sometimes better.",
+            rich_help_panel=_MACHINE,
+        ),
+    ] = 1,
+    temperature: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=2.0,
+            help="Of sampling. Default: 0, and more where that is implausible.",
+            rich_help_panel=_MACHINE,
+        ),
+    ] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=16,
+            help="Windows decoded in lockstep; fewer need less memory. Default: 16; 8 where each is of 30 s.",
+            rich_help_panel=_MACHINE,
+        ),
+    ] = None,
     config: ConfigFile = None,
 ) -> None:
-    """Transcribe recordings, as fast as this machine can. Needs no daemon."""
+    """Transcribe recordings, as fast as this machine can. Needs no daemon, and no network.
+
+    A run that was interrupted, by Ctrl-C or worse, goes on where it was when the same command is given again.
+    """
     from daemon.config import Config
     from daemon.transcribing import Request, run
 
@@ -194,6 +310,13 @@ def transcribe(
         overwrite=overwrite,
         words=words,
         language=language,
+        task=task.value,
+        prompt=prompt,
+        vocabulary=tuple(vocabulary or ()),
+        beam=beam,
+        temperature=temperature,
+        batch=batch,
+        track=track,
         diarize=diarize or min_speakers is not None or max_speakers is not None,
         diarizer=diarizer.value,
         diarizer_model=diarizer_model,

@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from daemon.journal_file import Durability
 from daemon.log import Level
+from daemon.model_section import Model
 from daemon.section import Positive, Section
 from daemon.upload_limits import UploadLimits
 from streaming.endpoint import EndpointSettings
@@ -63,31 +64,6 @@ class Auth(Section):
 
     tokens: tuple[str, ...] = ()
     """Secrets, any of which admits; with none, everyone who reaches the port is admitted."""
-
-
-class Model(Section):
-    """What turns speech into text."""
-
-    name: str = "moonshine-tiny"
-    """Name of the model."""
-
-    device: str = "auto"
-    """What it runs on: "auto" or "cpu"."""
-
-    cache_dir: str = ""
-    """Where prepared models are kept; empty means the user's cache directory."""
-
-    idle_unload_s: float = Field(default=600.0, ge=0)
-    """Another model, which a session or request has named, is unloaded once nobody has used it for this long; 0 keeps
-    it. The one above stays in any case: whoever names none must not wait for it."""
-
-    most_resident: int = Field(default=3, ge=1, le=64)
-    """Models in memory at once, the one above among them. Where all are in use, another one is refused."""
-
-    @property
-    def cache_path(self) -> Path | None:
-        """The directory, None for the user's."""
-        return Path(self.cache_dir).expanduser() if self.cache_dir else None
 
 
 class Engine(Section):

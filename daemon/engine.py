@@ -6,13 +6,14 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from daemon.calibration import calibrate, choices, cores
 from daemon.config import Config
 from daemon.models import Known, Shelf
+from npu.catalog import EMBEDDED
 from npu.embedded import default_cache_dir
 from npu.loading import load_judge, load_transcriber
+from npu.store import Installed, Store
 from npu.transcriber import Transcriber
 from npu.voiceprint import Voices, load_voices
 from streaming.errors import ModelError
@@ -41,7 +42,7 @@ class Engine:
         """All models of the configuration; ModelError where there is none to transcribe with."""
         cache = config.model.cache_path or default_cache_dir(logger.warning)
         transcriber = await asyncio.to_thread(
-            load_transcriber, config.model.name, config.model.device, cache, logger.info
+            load_transcriber, config.model.name, progress=logger.info, **config.model.loading
         )
         judges, voices, notes = None, None, []
         if config.speech.silero:
@@ -55,7 +56,7 @@ class Engine:
             notes.append(f"Speaker labels are unavailable: {error}")
         for note in notes:
             logger.warning(note)
-        return cls(transcriber, judges, voices, notes=tuple(notes), shelf=_shelf(config, cache))
+        return cls(transcriber, judges, voices, notes=tuple(notes), shelf=_shelf(config))
 
     async def measured(self, config: Config) -> Engine:
         """The same, with the numbers of the configuration, or of a calibration where it leaves them open."""
@@ -76,11 +77,21 @@ class Engine:
         return replace(self, workers=workers, capacity=capacity, window_s=window_s)
 
 
-def _shelf(config: Config, cache: Path) -> Shelf:
-    """What is installed on this machine."""
+def _shelf(config: Config) -> Shelf:
+    """What is installed on this machine: with the package, and pulled."""
 
-    def load(name: str) -> Transcriber:
-        return load_transcriber(name, config.model.device, cache, logger.info)
+    def installed() -> list[Known]:
+        pulled = Store.of(config.model.models_path).installed()
+        return [Known(EMBEDDED, ("en",)), *(_known(each) for each in pulled if isinstance(each, Installed))]
 
-    embedded = Known(type(config.model)().name)
-    return Shelf(lambda: (embedded,), load)
+    return Shelf(installed, lambda name: load_transcriber(name, progress=logger.info, **config.model.loading))
+
+
+def _known(model: Installed) -> Known:
+    named = model.named
+    english = named.entry is not None and named.entry.english_only
+    try:
+        created = round(model.folder.stat().st_mtime)
+    except OSError:  # it is being removed
+        created = 0
+    return Known(named.name, ("en",) if english else (), created, named.repository.partition("/")[0])

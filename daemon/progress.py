@@ -5,27 +5,35 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from daemon.media import Recording
+from daemon.clock import clock
+from daemon.media import Recording, printable
+from daemon.resumption import together
 from npu.transcripts import Progress as Watcher
 from npu.transcripts import Transcript, Unreadable
 from streaming.errors import AmanuensisError
 
 DECODING = 0.1  # of the work where speakers are told apart, roughly
 SETTLED_S = 0.5  # before that a speed means nothing
+TOGETHER_S = 0.2  # recordings finished within it were decoded side by side, at one speed
+WHOLE, SLACK_S = (
+    0.9,
+    1.0,
+)  # less than this share, less so many seconds, is less than was announced; headers are estimates
 MENTIONED = 3  # recordings left out that are named one by one
 
 
 class Bar(Watcher):
-    """A line on the terminal: which recording, how far, how fast. Nothing where there is no terminal."""
+    """A line on the terminal: which recording, how far, how fast, how long still. Nothing where there is no terminal."""
 
     def __init__(self, console: Console, recordings: Sequence[Recording], diarize: bool = False) -> None:
         """diarize: most of the work is telling speakers apart."""
@@ -36,11 +44,13 @@ class Bar(Watcher):
         self._read_s: defaultdict[str, float] = defaultdict(float)  # of audio, by recording
         self._told_s: dict[str, float] = {}  # of it, by whom it was said
         self._decoded_s = 0.0
+        self._before_s = 0.0  # transcribed by another run
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             _Position(),
             _Speed(),
+            _Left(),
             console=console,
             disable=not console.is_terminal,
             transient=True,
@@ -67,10 +77,11 @@ class Bar(Watcher):
         """Something else is going on."""
         self._progress.update(self._task, description=line)
 
-    def opened(self, recording: Recording) -> None:
-        """It is read from now on."""
+    def opened(self, recording: Recording, done_s: float = 0.0) -> None:
+        """It is read from now on; done_s: seconds of it that another run transcribed."""
         self._begun = self._begun or time.monotonic()
-        self._label(recording.file_name)
+        self._before_s += done_s
+        self._label(recording.title)
 
     def finished(self, recording: Recording) -> None:
         """It has its outcome."""
@@ -87,14 +98,16 @@ class Bar(Watcher):
 
     def telling_apart(self, name: str, share: float) -> None:
         self._told_s[name] = share * self._read_s[name]
-        self._label(f"{Path(name).name}: who speaks")
+        self._label(f"{printable(Path(name).name)}: who speaks")
         self._show()
 
     def _show(self) -> None:
         done = self._decoding * self._decoded_s + (1 - self._decoding) * sum(self._told_s.values())
         elapsed = time.monotonic() - (self._begun or time.monotonic())
         self._progress.update(
-            self._task, completed=done, speed=done / elapsed if elapsed > SETTLED_S else 0.0
+            self._task,
+            completed=done + self._decoding * self._before_s,
+            speed=done / elapsed if elapsed > SETTLED_S else 0.0,
         )
 
     def _label(self, what: str) -> None:
@@ -118,16 +131,42 @@ class _Speed(ProgressColumn):
         return Text(f"{speed:.0f} × real time" if speed else "", style="dim")
 
 
+class _Left(ProgressColumn):
+    """How long it takes still, at this speed."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.fields.get("speed", 0.0)
+        left = None if task.total is None else task.total - task.completed
+        return Text(f"{clock(left / speed)} left" if speed and left and left > 0 else "", style="dim")
+
+
+@dataclass(frozen=True)
+class _Row:
+    """What became of a recording."""
+
+    name: str
+    result: str
+    transcript: Transcript | None = None
+    group: int = 0  # those of one group were finished at about the same time
+
+
 class Report:
     """What became of each recording: sentences as it happens, a table at the end of several."""
+
+    _HEADS = ("Recording", "Length", "Speech", "Words", "Speed", "Speakers", "Result")
 
     def __init__(self, console: Console) -> None:
         self.failures = 0
         self._console = console
         self._begun = time.monotonic()
-        self._rows: list[tuple[str, ...]] = []
+        self._last = self._begun  # when one was finished
+        self._groups: list[float] = []  # seconds that each took
+        self._rows: list[_Row] = []
         self._kept: list[str] = []
-        self._audio_s = 0.0
+
+    def begin(self) -> None:
+        """The models are loaded: what is timed begins."""
+        self._last = time.monotonic()
 
     def add(
         self,
@@ -138,24 +177,29 @@ class Report:
         """It is over, and its transcript lies there (nowhere: it was printed), or could not be had or written."""
         if isinstance(delivered, AmanuensisError):
             self.failures += 1
-            self._say(f"amanuensis: {recording.name}: {delivered}")
+            self._say(f"amanuensis: {recording.shown}: {delivered}")
+            self._rows.append(_Row(recording.shown, "failed"))
             return
         assert isinstance(outcome, Transcript)
-        self._audio_s += outcome.duration_s
-        words = len(outcome.text.split())
-        self._rows.append(
-            (
-                recording.name,
-                clock(outcome.duration_s),
-                str(words) if words else "no speech",
-                str(len(outcome.speakers) or ""),
-                _together(delivered),
-            )
-        )
+        now = time.monotonic()
+        if now - self._last > TOGETHER_S or not self._groups:
+            self._groups.append(0.0)
+        self._groups[-1] += now - self._last
+        self._last = now
+        result = f"{together(delivered)}" if delivered else ""
+        self._rows.append(_Row(recording.shown, result, outcome, len(self._groups) - 1))
 
-    def kept(self, recording: Recording, there: Sequence[Path]) -> None:
-        """It was left out: transcripts of it exist."""
-        self._kept.append(f"{recording.name}: left out, {_together(there)} exists; --overwrite replaces it.")
+    def compare(self, recording: Recording, made: Transcript, told_s: float | None) -> None:
+        """told_s: how long its header says it is; where much of it was not there, that is said."""
+        if told_s is not None and made.duration_s < WHOLE * told_s - SLACK_S:
+            self._say(
+                f"{recording.shown}: it ends after {clock(made.duration_s)}, though it says that it is "
+                f"{clock(told_s)} long; what there is was transcribed."
+            )
+
+    def kept(self, recording: Recording, reason: str) -> None:
+        """It was left out."""
+        self._kept.append(f"{recording.shown}: {reason}")
 
     def close(self) -> None:
         """The end of the run."""
@@ -166,42 +210,50 @@ class Report:
         else:
             for line in self._kept:
                 self._say(line)
-        if len(self._rows) > 1:
+        made = [row.transcript for row in self._rows if row.transcript is not None]
+        if len(self._rows) > 1 and made:
             self._table()
-        elif self._rows and self._rows[0][-1]:
-            self._say(f"{self._rows[0][0]}: written to {self._rows[0][-1]}")
-        if self._rows:
+        elif made and self._rows[0].result:
+            self._say(f"{self._rows[0].name}: written to {self._rows[0].result}")
+        if made:
             elapsed = time.monotonic() - self._begun
             took = f"{elapsed:.1f} s" if elapsed < 10 else clock(elapsed)
-            self._say(
-                f"{clock(self._audio_s)} of audio in {took}, {self._audio_s / elapsed:.0f} × real time."
-            )
-        if self.failures and len(self._rows) + self.failures > 1:
-            self._say(f"{self.failures} of {len(self._rows) + self.failures} recordings have no transcript.")
+            audio_s = sum(each.duration_s for each in made)
+            self._say(f"{clock(audio_s)} of audio in {took}, {audio_s / elapsed:.0f} × real time.")
+        if self.failures and len(self._rows) > 1:
+            self._say(f"{self.failures} of {len(self._rows)} recordings have no transcript.")
 
     def _table(self) -> None:
-        heads = ("Recording", "Length", "Words", "Speakers", "Written to")
-        used = [at for at in range(len(heads)) if any(row[at] for row in self._rows)]
+        rows = [self._cells(row) for row in self._rows]
+        used = [at for at in range(len(self._HEADS)) if any(row[at] for row in rows)]
         table = Table(box=None, pad_edge=False, header_style="bold")
         for at in used:
-            table.add_column(heads[at], justify="right" if at in (1, 2, 3) else "left", overflow="fold")
-        for row in self._rows:
+            side: Literal["left", "right"] = "left" if at in (0, len(self._HEADS) - 1) else "right"
+            table.add_column(self._HEADS[at], justify=side, overflow="fold")
+        for row in rows:
             table.add_row(*(Text(row[at]) for at in used))
         self._console.print(table)
 
+    def _cells(self, row: _Row) -> tuple[str, ...]:
+        made = row.transcript
+        if made is None:
+            return (row.name, "", "", "", "", "", row.result)
+        words = len(made.text.split())
+        took = self._groups[row.group]
+        audio_s = sum(
+            each.transcript.duration_s
+            for each in self._rows
+            if each.transcript is not None and each.group == row.group
+        )
+        return (
+            row.name,
+            clock(made.duration_s),
+            clock(made.speech_s) if words else "none",
+            str(words),
+            f"{audio_s / took:.0f} ×" if took > 0 else "",
+            str(len(made.speakers) or ""),
+            row.result,
+        )
+
     def _say(self, line: str) -> None:
         self._console.out(line, highlight=False)
-
-
-def _together(files: Sequence[Path]) -> str:
-    """Files that differ in their suffixes alone, as a shell would take them: talk.{txt,srt}."""
-    if len(files) < 2:
-        return "".join(map(str, files))
-    return f"{files[0].with_suffix('')}.{{{','.join(file.suffix.removeprefix('.') for file in files)}}}"
-
-
-def clock(seconds: float) -> str:
-    """M:SS, or H:MM:SS."""
-    whole = round(seconds)
-    hours, rest = divmod(whole, 3600)
-    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"

@@ -17,7 +17,6 @@ from typing import Any
 from daemon import notify
 from daemon.auth import Gatekeeper
 from daemon.capture import run_captures
-from daemon.clock import keep_time
 from daemon.config import Config
 from daemon.driver import SessionDriver
 from daemon.engine import Engine
@@ -29,6 +28,7 @@ from daemon.orphans import Orphans
 from daemon.raw_socket import RawSockets
 from daemon.scheduler import Scheduler
 from daemon.speakers import Speakers, known_speakers
+from daemon.timekeeping import keep_time
 from npu.transcriber import Transcriber
 from npu.transcripts import understood
 from streaming.errors import (

@@ -117,8 +117,12 @@ class Uploads:
         """Over the networks that live sessions use; loaded when first asked for where there are none."""
         with self._loading:
             if self._diarizer is None:
-                resident, cache = self.service.engine.voices, self.service.config.model.cache_path
-                self._diarizer = EmbeddedDiarizer(resident) if resident else load_embedded(cache, logger.info)
+                engine, cache = self.service.engine, self.service.config.model.cache_path
+                self._diarizer = (
+                    EmbeddedDiarizer(engine.voices, engine.judges)
+                    if engine.voices
+                    else load_embedded(cache, logger.info)
+                )
             return self._diarizer
 
 

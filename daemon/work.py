@@ -9,19 +9,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import Executor, Future
+from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from daemon.asked import Asked
 from daemon.models import Lease
 from daemon.upload_form import Form
 from npu.transcripts import Progress, SpeakersWanted, Transcript, Unreadable, Wanted, transcripts
-from streaming.containers import decode_recording, seconds_of_recording
 from streaming.errors import AmanuensisError, AudioError, BadMessage, Restarting, TooLarge, internal
 from streaming.events import Final
+from streaming.recorded import decode_recording, seconds_of_recording
 
 if TYPE_CHECKING:
     from daemon.service import Service
@@ -206,7 +207,9 @@ class Work(Progress):
         )
         source = (self._form.name, decode_recording(self._form.file, BLOCK_S))
         judges = self._service.engine.judges
-        return next(transcripts([source], self.transcriber, judges, wanted, self, pool_s=asked.pool_s))
+        made = transcripts([source], self.transcriber, judges, wanted, self, pool_s=asked.pool_s)
+        with closing(cast(Generator[Transcript | Unreadable], made)):  # its threads and files end here
+            return next(made)
 
     def check(self) -> None:
         """Raises the reason to end, where there is one."""

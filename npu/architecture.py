@@ -18,6 +18,27 @@ class Prepare(Protocol):
 
 
 @dataclass(frozen=True)
+class Spectrogram:
+    """The log-mel features of a model that hears through them; `npu.mel` makes them."""
+
+    bins: int
+    frames: int  # of the whole context
+    frames_per_state: int
+    step: int  # frames, of which the length of every input is a multiple
+
+    def fitted(self, features: NDArray[np.float32], short: bool) -> NDArray[np.float32]:
+        """features [frames, bins], a slice of a recording's -> as long as the encoder wants them, zeros at the end."""
+        wanted = self.frames
+        if short:
+            wanted = self.rounded(len(features))
+        return np.pad(features, ((0, wanted - len(features)), (0, 0)))
+
+    def rounded(self, frames: int) -> int:
+        """The length of a short input for so many frames."""
+        return min(self.frames, max(1, -(-frames // self.step)) * self.step)
+
+
+@dataclass(frozen=True)
 class Architecture:
     """Sizes of an encoder-decoder, and how audio becomes the encoder's input."""
 
@@ -33,6 +54,7 @@ class Architecture:
     aligned: Mapping[int, tuple[int, ...]]  # decoder layer -> heads whose cross-attention follows the speech
     samples_per_state: int  # of audio, for one encoder state
     prepare: Prepare
+    spectrogram: Spectrogram | None = None  # None: it hears the audio itself
 
     def states(self, samples: int) -> int:
         """Encoder states that hold so much audio; at least one."""

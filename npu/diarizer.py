@@ -8,18 +8,21 @@ from typing import Protocol
 
 import numpy as np
 
-from npu.diarization import diarize
+from npu.diarization import STEP, diarize
 from npu.embedded import default_cache_dir
 from npu.fbank import log_mel
+from npu.loading import load_judge
 from npu.voiceprint import Voices, load_voices
 from streaming.audio import Samples
 from streaming.errors import ModelError
 from streaming.turns import Turn
+from streaming.vad import FrameJudge, SpeechDetector
 from streaming.voices import Voiceprint, recognise
 from streaming.window import SAMPLE_RATE
 
 LISTENED_S = 30.0  # of a speaker, for a voiceprint; more would not make it better
 LEAST_S = 1.0  # shorter, and anybody might be recognised
+_BLOCK = 60 * SAMPLE_RATE  # samples that the speech detector is given at a time
 
 
 def _unwatched(_share: float) -> None:
@@ -55,8 +58,10 @@ class EmbeddedDiarizer:
 
     name = "embedded"
 
-    def __init__(self, voices: Voices) -> None:
+    def __init__(self, voices: Voices, judges: Callable[[], FrameJudge] | None = None) -> None:
+        """judges: makes the speech detector's judge for each recording; None: pauses within turns are kept."""
         self._voices = voices
+        self._judges = judges
 
     def turns(
         self,
@@ -67,8 +72,9 @@ class EmbeddedDiarizer:
         watch: Callable[[float], None] = _unwatched,
     ) -> list[Turn]:
         """audio [n] at 16 kHz -> turns in order of time; silent stretches cost nothing."""
-        watched = _WatchedVoices(self._voices, watch, max(1, len(audio) // SAMPLE_RATE))
-        return diarize(watched, audio, min_speakers, max_speakers, speech)
+        watched = _WatchedVoices(self._voices, watch, max(1, len(audio) // STEP))
+        verdicts = None if self._judges is None else _verdicts(SpeechDetector(self._judges()), audio, watch)
+        return diarize(watched, audio, min_speakers, max_speakers, speech, verdicts=verdicts)
 
     def voiceprint(self, audio: Samples) -> Voiceprint:
         """audio [n] at 16 kHz of one speaker, a second at least -> its voiceprint."""
@@ -78,8 +84,17 @@ class EmbeddedDiarizer:
         return voiceprint
 
 
+def _verdicts(detector: SpeechDetector, audio: Samples, watch: Callable[[float], None]) -> list[bool]:
+    """Speech or not for each frame; little work, before which the watch is looked at every minute."""
+    found: list[bool] = []
+    for at in range(0, len(audio), _BLOCK):
+        watch(0.0)
+        found += detector.receive(audio[at : at + _BLOCK])
+    return found
+
+
 class _WatchedVoices:
-    """The networks, with a look at the watch before each window; there are about as many as seconds."""
+    """The networks, with a look at the watch before each window."""
 
     def __init__(self, voices: Voices, watch: Callable[[float], None], windows: int) -> None:
         self.features, self.embed = voices.features, voices.embed
@@ -96,7 +111,8 @@ class _WatchedVoices:
 def load_embedded(cache_dir: Path | None, progress: Callable[[str], None]) -> EmbeddedDiarizer:
     """The resident networks; ModelError says what to install."""
     progress("Loading the networks that tell voices apart")
-    return EmbeddedDiarizer(load_voices(cache_dir or default_cache_dir(progress)))
+    folder = cache_dir or default_cache_dir(progress)
+    return EmbeddedDiarizer(load_voices(folder), load_judge(folder))
 
 
 def recogniser(

@@ -20,6 +20,7 @@ MODEL = "pyannote community-1"  # whose voiceprints these are: those of another 
 LEAST_S = 6.0  # of one voice alone
 ONE_VOICE = 0.4  # cosine below which the voices of two recordings are two people's
 _STRAY_S, _STRAY = 1.5, 0.1  # what else is heard, up to this long or this share, is a cough or a mistake
+_VOICE_S = 1.5  # of one voice, below which it is a sound
 _GRID = 100  # places a second at which it is counted who speaks alone
 
 
@@ -49,7 +50,7 @@ def listen(voices: Voices, blocks: Iterable[Samples]) -> list[Sample]:
 
 def sole(samples: Sequence[Sample]) -> Sample:
     """The one voice of a recording; AudioError where there is none, or another as well."""
-    if not samples or not samples[0].seconds:
+    if not samples or samples[0].seconds < _VOICE_S:
         raise AudioError("Nobody was heard speaking in it; take a recording of the person, close by.")
     first, *others = samples
     other_s = sum(each.seconds for each in others)

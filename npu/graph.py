@@ -17,6 +17,7 @@ from streaming.errors import ModelError
 MICROSOFT = "com.microsoft"  # ONNX Runtime's own operators
 _OPSETS = (("", 21), (MICROSOFT, 1))
 _IR_VERSION = 10
+_MOST_BYTES = 2**31 - 2**24  # of all constants: the format is a protobuf message
 
 
 class GraphBuilder:
@@ -29,13 +30,19 @@ class GraphBuilder:
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[onnx.ValueInfoProto] = []
         self._values = 0
+        self._bytes = 0
 
     def __len__(self) -> int:
         return len(self._nodes)
 
     def tensor(self, value: NDArray[Any]) -> str:
-        """A constant that travels with the graph."""
+        """A constant that travels with the graph; ModelError when they are too large for one."""
         name = self._fresh("c")
+        self._bytes += value.nbytes
+        if self._bytes > _MOST_BYTES:
+            raise ModelError(
+                f"the {self._name} is larger than the 2 GB of a graph; choose a smaller precision"
+            )
         self._constants.append(numpy_helper.from_array(np.asarray(value, order="C"), name))
         return name
 

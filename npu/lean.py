@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -21,17 +19,13 @@ from npu.embedded import (
     Blob,
     extracted,
     shipped,
-    write_atomically,
 )
 from npu.graph import SourceGraph
+from npu.kept import cache_key, kept_graph
 from npu.moonshine import TINY
-from npu.moonshine_decoder import decoder_graph
+from npu.moonshine_decoder import decoder_graph, lockstep_graph
 from npu.moonshine_encoder import encoder_graph
-from npu.moonshine_lockstep import lockstep_graph
 from npu.weights import Weights, read_weights
-from streaming.errors import ModelError
-
-_CHECK = 4  # bytes of the checksum in front of each cached graph
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +44,7 @@ def shipped_weights() -> Weights:
 
 def lean_graphs(cache_dir: Path, progress: Callable[[str], None]) -> Graphs:
     """Moonshine's pair from the cache, or built anew where it is missing or damaged."""
-    key = _key(ENCODER.sha256, DECODER.sha256, moonshine.BUILDER)
+    key = cache_key(ENCODER.sha256, DECODER.sha256, moonshine.BUILDER)
 
     @cache
     def weights() -> Weights:
@@ -58,7 +52,7 @@ def lean_graphs(cache_dir: Path, progress: Callable[[str], None]) -> Graphs:
         return shipped_weights()
 
     def kept(part: str, build: Callable[[Weights], bytes]) -> bytes:
-        return _kept(cache_dir / f"{TINY.name}-{part}-{key}.graph", lambda: build(weights()), progress)
+        return kept_graph(cache_dir / f"{TINY.name}-{part}-{key}.graph", lambda: build(weights()), progress)
 
     return Graphs(
         kept("encoder", encoder_graph),
@@ -99,12 +93,8 @@ def _rebuilt(
     progress: Callable[[str], None],
 ) -> bytes:
     """A graph of ours from the cache, or built anew from the shipped one where it is missing or damaged."""
-    file = cache_dir / f"{blob.name}{part}-{_key(blob.sha256, builder)}.graph"
-    return _kept(file, lambda: build(_source(extracted(blob, cache_dir))), progress)
-
-
-def _key(*parts: object) -> str:
-    return hashlib.sha256(" ".join(map(str, parts)).encode()).hexdigest()[:16]
+    file = cache_dir / f"{blob.name}{part}-{cache_key(blob.sha256, builder)}.graph"
+    return kept_graph(file, lambda: build(_source(extracted(blob, cache_dir))), progress)
 
 
 def _source(file: Path) -> SourceGraph:
@@ -112,29 +102,3 @@ def _source(file: Path) -> SourceGraph:
         target = Path(folder) / "model.onnx"
         convert_to_onnx(file, target)
         return SourceGraph.read(target)
-
-
-def _kept(file: Path, build: Callable[[], bytes], progress: Callable[[str], None]) -> bytes:
-    """The graph of a cache file, or the built one, which is then kept if the folder can be written."""
-    graph = _read(file)
-    if graph is None:
-        graph = build()
-        try:
-            write_atomically(file, _checksum(graph) + graph)
-        except ModelError as error:
-            progress(f"{error}; until then each start builds it again")
-    return graph
-
-
-def _read(file: Path) -> bytes | None:
-    """The graph a cache file holds; None where there is none that is whole."""
-    try:
-        data = file.read_bytes()
-    except OSError:
-        return None
-    graph = data[_CHECK:]
-    return graph if graph and _checksum(graph) == data[:_CHECK] else None
-
-
-def _checksum(graph: bytes) -> bytes:
-    return zlib.crc32(graph).to_bytes(_CHECK, "big")

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from npu.backends.onnx import OnnxBackend, Runner, provider_of
+from npu.catalog import Named, resolve
+from npu.checkpoint_folder import check_folder
 from npu.embedded import TOKENIZER, default_cache_dir, package_folder, shipped
+from npu.hf_tokens import HuggingFaceTokenizer
 from npu.lean import lean_graphs, lean_silero
 from npu.moonshine import TINY
 from npu.silero import SileroJudge
+from npu.store import Store
 from npu.tokens import ListedTokenizer
-from npu.transcriber import ModelTranscriber, Transcriber
-from streaming.errors import ModelError
+from npu.transcriber import LiveContext, ModelTranscriber, Transcriber
+from npu.whisper import load_backend
 from streaming.vad import FrameJudge
 
 
@@ -25,13 +30,51 @@ def load_transcriber(
     device: str = "auto",
     cache_dir: Path | None = None,
     progress: Callable[[str], None] = _unheard,
+    *,
+    precision: str = "int8",
+    threads: int = 1,
+    live_context: LiveContext = "full",
+    models_dir: Path | None = None,
 ) -> Transcriber:
-    """The resident model. `progress` gets a line for each slow step; ModelError says what to install."""
-    if model != TINY.name:
-        raise ModelError(f"no model is called {model!r}; installed is {TINY.name}")
+    """The resident model. `progress` gets a line for each slow step; ModelError says what to do.
+
+    model: a name of the catalogue, owner/name of a pulled one, or a checkpoint's folder. precision, threads and
+    live_context ("full", "window") are those of pulled models and folders; docs/models.md says what they mean.
+    """
+    named = resolve(model)
     provider_of(device)  # refuses before anything slow
+    cache = cache_dir or default_cache_dir(progress)
+    if named.embedded:
+        return _moonshine(device, cache, progress)
+    folder = folder_of(named, models_dir)
+    tokenizer = HuggingFaceTokenizer.read(folder)
+    if named.entry is not None and named.entry.english_only:
+        _speak_english(tokenizer)
+    backend, architecture = load_backend(folder, device, cache, precision, threads, progress)
+    transcriber = ModelTranscriber(backend, architecture, tokenizer, live_context)
+    if named.repository:
+        transcriber.name = named.name  # the folder's is a key
+    return transcriber
+
+
+def folder_of(named: Named, models_dir: Path | None = None) -> Path:
+    """A checkpoint's folder, all its files there; ModelError names what is missing, and says how to get it."""
+    folder = (named.folder or Store.of(models_dir).require(named).folder).resolve()
+    check_folder(folder)
+    return folder
+
+
+def _speak_english(tokenizer: HuggingFaceTokenizer) -> None:
+    """Distilled models have the tokens of many languages, and were taught one."""
+    signals, tokenizer.languages = tokenizer.signals, ("en",)
+    languages = {code: token for code, token in signals.languages.items() if code == "en"}
+    tasks = {task: token for task, token in signals.tasks.items() if task == "transcribe"}
+    tokenizer.signals = replace(signals, languages=languages, tasks=tasks)
+
+
+def _moonshine(device: str, cache_dir: Path, progress: Callable[[str], None]) -> Transcriber:
     tokenizer = ListedTokenizer.read(shipped(TOKENIZER, package_folder()))
-    graphs = lean_graphs(cache_dir or default_cache_dir(progress), progress)
+    graphs = lean_graphs(cache_dir, progress)
     progress(f"Loading {TINY.name}")
     backend = OnnxBackend(TINY, graphs.encoder, graphs.decoder, graphs.lockstep, device)
     return ModelTranscriber(backend, TINY, tokenizer)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from npu.architecture import Architecture
 
-BUILDER = 4  # raised whenever the graphs change, so that cached ones are made again
+BUILDER = 5  # raised whenever the graphs change, so that cached ones are made again
 
 WIDTH = 288
 HEADS = 8

@@ -56,7 +56,7 @@ def _stem(build: LayerBuilder, weights: Weights) -> str:
     x = build.node("Unsqueeze", _one_group_norm(build, x), build.constant([0], np.int64))
     second = _with_gain(second, weights.stem_gain, weights.stem_offset)
     for convolution in (second, third):
-        x = build.node("Gelu", _convolved(build, x, convolution), domain=MICROSOFT)
+        x = build.gelu(build.convolved(x, convolution, quantised_by_column))
     return x
 
 
@@ -76,26 +76,8 @@ def _with_gain(convolution: Convolution, gain: Array, offset: Array) -> Convolut
     return Convolution(convolution.kernel * gain[:, None], bias, convolution.stride)
 
 
-def _convolved(build: LayerBuilder, x: str, convolution: Convolution) -> str:
-    """[1, rows, in] -> [1, outputs, out]: one product for each tap of the kernel, over every stride-th row.
-
-    Each row is quantised once, before it is gathered, with a scale of its own: one scale for a whole output's view
-    costs a third of the accuracy.
-    """
-    values, magnitude = build.quantise_by_row(x)
-    total = ""
-    taps = convolution.kernel.shape[2]
-    for tap in range(taps):
-        end = tap + 1 - taps or None  # leaves every tap as many rows as there are outputs
-        matrix = quantised_by_column(convolution.kernel[:, :, tap].T)
-        seen, by = (build.cut(each, 1, tap, end, convolution.stride) for each in (values, magnitude))
-        part = build.product_of_rows(seen, by, matrix)
-        total = build.node("Add", total, part) if total else part
-    return total if convolution.bias is None else build.node("Add", total, build.constant(convolution.bias))
-
-
 def _layer(build: LayerBuilder, layer: EncoderLayer, x: str, turn: Callable[[str], str]) -> str:
-    h = build.quantise(build.norm(x, layer.attention_norm))
+    h = build.factor(build.norm(x, layer.attention_norm))
     query, key, value = (
         build.product_of(h, each)
         for each in (layer.attention.query, layer.attention.key, layer.attention.value)
@@ -104,15 +86,15 @@ def _layer(build: LayerBuilder, layer: EncoderLayer, x: str, turn: Callable[[str
         "MultiHeadAttention", turn(query), turn(key), value, domain=MICROSOFT, num_heads=HEADS, scale=SCALE
     )
     x = build.node("Add", x, build.product(seen, layer.attention.output))
-    up = build.node("Gelu", build.product(build.norm(x, layer.network_norm), layer.up), domain=MICROSOFT)
+    up = build.gelu(build.product(build.norm(x, layer.network_norm), layer.up))
     return build.node("Add", x, build.product(up, layer.down))
 
 
 def _cross_attention(build: LayerBuilder, layers: tuple[DecoderLayer, ...], states: str) -> None:
     """Keys and values of every decoder layer, heads apart."""
-    quantised = build.quantise(states)
+    factor = build.factor(states)
     for i, layer in enumerate(layers):
         for name, linear in (("ck", layer.cross.key), ("cv", layer.cross.value)):
-            apart = build.reshape(build.product_of(quantised, linear), 1, -1, HEADS, HEAD_WIDTH)
+            apart = build.reshape(build.product_of(factor, linear), 1, -1, HEADS, HEAD_WIDTH)
             build.node("Transpose", apart, perm=[0, 2, 1, 3], to=f"{name}{i}")
             build.output(f"{name}{i}", np.float32, [1, HEADS, "frames", HEAD_WIDTH])

@@ -2,113 +2,156 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
 
-from npu.transcriber import BATCH, Transcriber
+from npu.batches import Batches, Pool
 from streaming.audio import Samples
+from streaming.detectors import FRAME
 from streaming.events import Event
 from streaming.session import Session
-from streaming.settings import SessionOptions, SessionSettings
+from streaming.settings import ResumePoint, SessionOptions, SessionSettings
 from streaming.vad import FrameJudge, SpeechDetector, VadSettings
-from streaming.window import SAMPLE_RATE, Hypothesis, Window
+from streaming.window import SAMPLE_RATE, Window
 
 POOL_S = (
     240.0  # audio collected before its windows are decoded: 15 MB of samples, and batches of like lengths
 )
-SMALLEST_BATCH = 4  # windows; below it a thread more gains less than the batch loses
+WARM_UP = (
+    60_000 * FRAME
+)  # samples before a resumed recording's first that its detector hears: 30 min, for the gate's
+# idea of noise changes slowly; they take some seconds
 
-Source = tuple[str, Iterable[Samples]]  # a name, and its audio at 16 kHz in blocks of any length
+
+class Source(NamedTuple):
+    """A recording on its way in."""
+
+    name: str
+    blocks: Iterable[Samples]  # at 16 kHz, of any length
+    resume: ResumePoint | None = None  # where another run left off
+    first: int = 0  # sample index of the first block; not after the resume point, best `reading_from` it
 
 
-class WindowDecoder(Protocol):
-    """What is asked for the words of a pool: a Transcriber, or `Batches` around one."""
+def reading_from(resume: ResumePoint) -> int:
+    """The sample index from which the audio is needed to go on as if nothing had happened."""
+    return max(resume.sample % FRAME, resume.sample - WARM_UP)
 
-    def transcribe_all(self, windows: Sequence[Window]) -> list[Hypothesis]:
-        """Decodes windows of recordings, without forced words or drafts; blocks until done."""
+
+def _unwatched(_seconds: float) -> None:
+    """Nobody wants to know."""
+
+
+def _unmarked(_name: str, _point: ResumePoint) -> None:
+    """Nobody will go on from there."""
 
 
 def transcribe(
-    sources: Iterable[Source],
-    decoder: WindowDecoder,
+    sources: Iterable[Source | tuple[str, Iterable[Samples]]],
+    decoder: Batches,
     judges: Callable[[], FrameJudge] | None,
     options: SessionOptions | None = None,
     settings: SessionSettings | None = None,
     vad: VadSettings | None = None,
     pool_s: float = POOL_S,
+    watch: Callable[[float], None] = _unwatched,
+    mark: Callable[[str, ResumePoint], None] = _unmarked,
 ) -> Iterator[tuple[str, Event]]:
     """Every event of every recording, with its name; those of one recording in order, the last of them `Stopped`.
 
     Blocks between events while it reads, detects and decodes. `judges` makes Silero for each of them; None: do without.
+    watch: called in this thread, before batches and between them, with the seconds of audio of all recordings that
+    are transcribed; what it raises ends the work. mark: called when a pool is decoded, for each recording that goes on,
+    with the point from which it could be resumed with the events so far.
     """
     options = options or SessionOptions(partials=False)
-    going: list[tuple[str, Session]] = []
+    run = _Run(decoder, watch, mark)
     pooled = 0
-    for name, blocks in sources:
-        session = Session(SpeechDetector(judges() if judges else None, vad), options, settings)
-        going.append((name, session))
-        for block in blocks:
+    for name, blocks, resume, first in (Source(*source) for source in sources):
+        detector = SpeechDetector(judges() if judges else None, vad)
+        session = Session(detector, options, settings, resume)
+        run.going.append((name, session))
+        for block in _prepared(detector, blocks, first, session.next_sample):
             yield from _named(name, session.receive_audio(block))
+            run.read += len(block)
             pooled += len(block)
             if pooled >= pool_s * SAMPLE_RATE:
-                yield from _decide(going, decoder)
-                going = [each for each in going if not each[1].finished]
+                run.begin()
                 pooled = 0
+            yield from run.decided(decoder.ahead)
         yield from _named(name, session.finish())
-    yield from _decide(going, decoder)
+    run.begin()
+    yield from run.decided(0)
 
 
-def _decide(going: list[tuple[str, Session]], decoder: WindowDecoder) -> Iterator[tuple[str, Event]]:
-    """Decodes what has ended in any of them."""
-    taken = [(name, session, window) for name, session in going for window in session.next_windows()]
-    hypotheses = decoder.transcribe_all([window for _, _, window in taken])
-    for (name, session, window), hypothesis in zip(taken, hypotheses, strict=True):
-        yield from _named(name, session.receive_hypothesis(window, hypothesis))
+def _prepared(
+    detector: SpeechDetector, blocks: Iterable[Samples], first: int, start: int
+) -> Iterator[Samples]:
+    """The audio from `start` on; of what is before it the detector hears the last few whole frames."""
+    position = first
+    before = min(start - first, WARM_UP) // FRAME * FRAME  # samples
+    for block in blocks:
+        end = position + len(block)
+        warm = block[max(0, start - before - position) : max(0, start - position)]
+        if len(warm):
+            detector.receive(warm)
+        if end > start:
+            yield block[max(0, start - position) :]
+        position = end
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """Windows that are out, in the order in which they were taken."""
+
+    windows: list[tuple[str, Session, Window]]
+    pool: Pool
+    since: int  # samples read before the pool's
+    until: int
+
+
+class _Run:
+    """The recordings that go on, and the pools of windows that are being decoded."""
+
+    def __init__(
+        self, decoder: Batches, watch: Callable[[float], None], mark: Callable[[str, ResumePoint], None]
+    ) -> None:
+        self.going: list[tuple[str, Session]] = []
+        self.read = 0  # samples of all recordings
+        self._decoder = decoder
+        self._watch = watch
+        self._mark = mark
+        self._out: deque[_Taken] = deque()
+        self._begun = 0  # of `read`, what the pools hold
+
+    def begin(self) -> None:
+        """What has ended in any of them becomes a pool."""
+        taken = [(name, session, session.next_windows()) for name, session in self.going]
+        pool = self._decoder.begin([windows for _, _, windows in taken])
+        flat = [(name, session, window) for name, session, windows in taken for window in windows]
+        self._out.append(_Taken(flat, pool, self._begun, self.read))
+        self._begun = self.read
+
+    def decided(self, left: int) -> Iterator[tuple[str, Event]]:
+        """What follows from the pools that are out: those that are decoded, and others until at most `left` are out;
+        for these it blocks.
+        """
+        while self._out and (len(self._out) > left or self._out[0].pool.share == 1.0):
+            taken = self._out[0]
+            hypotheses = taken.pool.results(lambda share, taken=taken: self._tell(taken, share))  # type: ignore[misc]
+            self._out.popleft()
+            for (name, session, window), hypothesis in zip(taken.windows, hypotheses, strict=True):
+                yield from _named(name, session.receive_hypothesis(window, hypothesis))
+            self.going = [each for each in self.going if not each[1].finished]
+            for name, session in self.going:
+                self._mark(name, session.resume_point)
+        if self._out:
+            self._tell(self._out[0], self._out[0].pool.share)
+
+    def _tell(self, taken: _Taken, share: float) -> None:
+        self._watch((taken.since + share * (taken.until - taken.since)) / SAMPLE_RATE)
 
 
 def _named(name: str, events: list[Event]) -> Iterator[tuple[str, Event]]:
     return ((name, event) for event in events)
-
-
-class Batches:
-    """Has a pool decoded a batch at a time, on one thread or several, and says how far it is in between."""
-
-    def __init__(self, transcriber: Transcriber, between: Callable[[float], None], threads: int = 1) -> None:
-        """between: called in the caller's thread before each batch, and at the end, with the share of the pool
-        that is decoded, 0..1; what it raises ends the work. One thread is the caller's own.
-        """
-        self._transcriber = transcriber
-        self._between = between
-        self._threads = threads
-
-    def transcribe_all(self, windows: Sequence[Window]) -> list[Hypothesis]:
-        """As the transcriber, in the same order."""
-        rows = self._batches(windows)
-        batches = [[windows[row] for row in each] for each in rows]
-        if self._threads == 1:
-            return self._collected(rows, map(self._transcriber.transcribe_all, batches))
-        executor = ThreadPoolExecutor(self._threads)
-        try:
-            return self._collected(rows, executor.map(self._transcriber.transcribe_all, batches))
-        finally:
-            executor.shutdown(cancel_futures=True)
-
-    def _collected(
-        self, rows: Sequence[Sequence[int]], decoded: Iterator[list[Hypothesis]]
-    ) -> list[Hypothesis]:
-        """rows: which windows each batch holds."""
-        found: dict[int, Hypothesis] = {}
-        count = sum(map(len, rows))
-        for batch in rows:
-            self._between(len(found) / count)
-            found |= zip(batch, next(decoded), strict=True)
-        self._between(1.0)
-        return [found[row] for row in range(count)]
-
-    def _batches(self, windows: Sequence[Window]) -> list[list[int]]:
-        """Indices of windows of about one length, the longest first, so that threads end together."""
-        share = -(-len(windows) // self._threads)
-        size = max(min(share, BATCH), SMALLEST_BATCH)
-        order = sorted(range(len(windows)), key=lambda row: len(windows[row].audio), reverse=True)
-        return [order[at : at + size] for at in range(0, len(order), size)]

@@ -27,6 +27,7 @@ class ScriptedTranscriber:
     device = "script"
     languages = ("en",)
     translates = False
+    context_s: float | None = None
 
     def __init__(self, script: Sequence[tuple[float, float, str]], delay_s: float = 0.0) -> None:
         self._script = tuple(Word(text, (_token(text),), start, end, 1.0) for start, end, text in script)

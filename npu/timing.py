@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.window import SAMPLE_RATE
+from streaming.window import SAMPLE_RATE, Word
 
 _HOP = SAMPLE_RATE // 100  # samples of one level measurement, 10 ms
 _LOUD, _SOFT = 95, 10  # percentiles of a window's levels that stand for its speech and its noise
@@ -55,6 +55,29 @@ def word_spans(
     firsts = np.append(spoken, attention.shape[1])[starts]  # back from spoken frames to frames
     edges = [*(firsts * frame_s).tolist(), len(audio) / SAMPLE_RATE]
     return [_longest(speech, begin, end) for begin, end in pairwise(edges)]
+
+
+def timed(
+    words: Sequence[Word],
+    attention: NDArray[np.float32],
+    log_probs: NDArray[np.float32],
+    audio: NDArray[np.float32],
+    offset_s: float,
+) -> tuple[Word, ...]:
+    """The words with their times and confidences.
+
+    attention [tokens, frames] and log_probs [tokens] are those of the words' tokens, and of some that spell nothing
+    after them. audio [n] begins at `offset_s` of the session.
+    """
+    if not words:
+        return ()
+    lengths = [len(word.tokens) for word in words]
+    spans = word_spans(attention, lengths, audio)
+    found = []
+    for word, (start, end), last in zip(words, spans, np.cumsum(lengths), strict=True):
+        confidence = float(np.exp(log_probs[last - len(word.tokens) : last].mean()))
+        found.append(Word(word.text, word.tokens, offset_s + start, offset_s + end, confidence))
+    return tuple(found)
 
 
 def _spoken_frames(speech: NDArray[np.bool_], frames: int) -> NDArray[np.int64]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streaming.errors import ModelError
+from streaming.spacing import begins_word, opens
 
 _SPACE = "▁".encode()  # U+2581 stands for a space
 _LONG = 128  # lengths from here on take two bytes
@@ -130,6 +131,60 @@ class ListedTokenizer:
                 found.append(self._ids[rest[:length]])
             rest = rest[max(1, length) :]
         return tuple(found)
+
+
+def spelled_words(table: Sequence[bytes], tokens: Sequence[int]) -> list[tuple[str, tuple[int, ...]]]:
+    """The words of a byte-level text, token i spelling table[i], with the tokens that spell them.
+
+    A word begins after a space, and with each token of a script without spaces. Tokens that spell nothing, or only
+    space, belong to the word after them; where none follows they are left out.
+    """
+    found: list[list[int]] = []
+    texts: list[str] = []
+    blanks: list[int] = []  # read since the last token that spells something
+    spaced = False  # one of them is a space
+    for chunk in _characters(table, tokens):
+        spelled = b"".join(table[token] for token in chunk)
+        text = spelled.decode("utf-8", "replace")
+        if not text.strip():
+            blanks += chunk
+            spaced |= bool(spelled)
+            continue
+        bracket = bool(texts) and all(map(opens, texts[-1])) and not spaced and not spelled.startswith(b" ")
+        if not found or ((spaced or begins_word(spelled)) and not bracket):
+            found.append([*blanks, *chunk])
+            texts.append(text.lstrip())
+        else:
+            found[-1] += [*blanks, *chunk]
+            texts[-1] += text
+        blanks, spaced = [], False
+    return [(text.rstrip(), tuple(word)) for text, word in zip(texts, found, strict=True)]
+
+
+def _characters(table: Sequence[bytes], tokens: Sequence[int]) -> Iterator[list[int]]:
+    """The tokens one by one, but those together that share a character."""
+    chunk: list[int] = []
+    spelled = b""
+    for token in tokens:
+        if chunk and table[token] and not 0x80 <= table[token][0] < 0xC0:  # the character is never completed
+            yield chunk
+            chunk, spelled = [], b""
+        chunk.append(token)
+        spelled += table[token]
+        if not _cut(spelled):
+            yield chunk
+            chunk, spelled = [], b""
+    if chunk:
+        yield chunk
+
+
+def _cut(spelled: bytes) -> bool:
+    """Whether the bytes end within a character."""
+    try:
+        spelled.decode()
+    except UnicodeDecodeError as error:
+        return error.reason == "unexpected end of data"
+    return False
 
 
 def _entries(data: bytes) -> Iterator[bytes]:

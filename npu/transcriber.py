@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
-from typing import Protocol
-
-import numpy as np
+from functools import lru_cache, partial
+from typing import Literal, Protocol
 
 from npu.architecture import Architecture
-from npu.decoding import Decoding, Rules, decode, decode_together
+from npu.attempts import Attempt, Decoder, Outcome
+from npu.beam import Beam
+from npu.decoding import Rules, Shaper
 from npu.model import Backend
-from npu.timing import word_spans
+from npu.opening import opened, prompt_tokens
+from npu.plausibility import Thresholds
+from npu.shaping import shapers, vocabulary
+from npu.timing import timed
 from npu.tokens import Tokenizer
-from streaming.window import SAMPLE_RATE, Hypothesis, Purpose, Window, Word
+from streaming.window import SAMPLE_RATE, Hypothesis, Purpose, Scores, Window, Word
 
 SHORTEST_S = 0.1  # audio below this holds no word
 LATE_S = 0.1  # how late the detector hears most speech begin
-BATCH = 16  # windows decoded in lockstep; more gain little, and wait longer for the longest
+BATCH = 16  # decodings in lockstep; more gain little, and wait longer for the longest
+_MANNERS = 64  # vocabularies and prompts that are held ready
+
+LiveContext = Literal["full", "window"]
+
+_log = logging.getLogger(__name__)
 
 
 class Transcriber(Protocol):
@@ -27,6 +37,9 @@ class Transcriber(Protocol):
     device: str  # what it runs on, e.g. "cpu (onnxruntime 1.31.1)"
     languages: tuple[str, ...]  # codes of those it understands, e.g. ("en",)
     translates: bool  # into English, where that is asked for
+    context_s: (
+        float | None
+    )  # of audio that it hears as one, and pads where there is less; None: as much as there is
 
     def transcribe(self, window: Window) -> Hypothesis:
         """Decodes the window, beginning with `window.forced`; blocks until done.
@@ -41,83 +54,114 @@ class Transcriber(Protocol):
 class ModelTranscriber:
     """A transcriber over any backend."""
 
-    def __init__(self, backend: Backend, architecture: Architecture, tokenizer: Tokenizer) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        architecture: Architecture,
+        tokenizer: Tokenizer,
+        live_context: LiveContext = "full",
+    ) -> None:
+        """live_context: how much a model of fixed context hears for a partial: all of it, or only the window.
+
+        Words are doubted where the model can say that nobody speaks: the thresholds are of the probabilities of those
+        that can.
+        """
         self.name = backend.name
         self.device = backend.device
         self.languages = tokenizer.languages
         self.translates = "translate" in tokenizer.signals.tasks
+        padded = architecture.spectrogram is not None
+        self.context_s = architecture.most_samples / SAMPLE_RATE if padded else None
         self._backend = backend
         self._architecture = architecture
         self._tokenizer = tokenizer
+        self._short = live_context == "window"
+        thresholds = Thresholds() if tokenizer.signals.silent is not None else None
+        self._decoder = Decoder(backend, tokenizer.text, thresholds)
+        self._shapers = lru_cache(_MANNERS)(partial(_shapers, tokenizer))
+        self._before = lru_cache(_MANNERS)(self._prompt)
 
     def transcribe(self, window: Window) -> Hypothesis:
-        """Encoder, then greedy decoding with the window's draft; word times where they are wanted."""
+        """A partial by the most probable tokens, with the window's draft; a final as its manner asks."""
         begun = time.perf_counter()
         if len(window.audio) < SHORTEST_S * SAMPLE_RATE:
-            return Hypothesis(self._untimed(window.forced))
-        cache = self._backend.encode(window.audio).start()
-        rules = self._rules(window)
-        decoding = decode(self._backend, cache, rules, window.forced, window.draft, scored=window.timed)
-        words = self._untimed(decoding.tokens)
-        if window.timed:
-            words = _timed(words, decoding, window)
-        return Hypothesis(words, decode_s=time.perf_counter() - begun)
+            return Hypothesis(self._untimed(window.forced), window.manner.language or self.languages[0])
+        live = window.purpose is Purpose.PARTIAL
+        attempt = self._attempt(window, self._short and live)
+        if live:
+            outcome = self._decoder.at_once(attempt, window.timed)
+        else:
+            manner = window.manner
+            beam = Beam(manner.beam)
+            outcome = self._decoder.at_leisure([attempt], beam, manner.temperature, window.timed)[0]
+        return self._hypothesis(window, attempt, outcome, time.perf_counter() - begun)
 
     def transcribe_all(self, windows: Sequence[Window]) -> list[Hypothesis]:
         """Windows of about one length share their passes, so that little of a batch is padding."""
         found = {
-            i: Hypothesis(())
+            i: Hypothesis((), window.manner.language or self.languages[0])
             for i, window in enumerate(windows)
             if len(window.audio) < SHORTEST_S * SAMPLE_RATE
         }
-        order = sorted(
-            (i for i in range(len(windows)) if i not in found), key=lambda i: len(windows[i].audio)
-        )
-        for at in range(0, len(order), BATCH):
-            rows = order[at : at + BATCH]
-            found |= dict(zip(rows, self._in_lockstep([windows[i] for i in rows]), strict=True))
+        for manner in dict.fromkeys(window.manner for window in windows):
+            ours = [i for i, window in enumerate(windows) if window.manner == manner and i not in found]
+            order = sorted(ours, key=lambda i: len(windows[i].audio))
+            size = max(1, BATCH // manner.beam)
+            for at in range(0, len(order), size):
+                rows = order[at : at + size]
+                found |= zip(rows, self._in_lockstep([windows[i] for i in rows]), strict=True)
         return [found[i] for i in range(len(windows))]
 
     def _in_lockstep(self, windows: Sequence[Window]) -> list[Hypothesis]:
+        """Of one manner."""
         begun = time.perf_counter()
         timed = any(window.timed for window in windows)
-        starts = [self._backend.encode(window.audio).start() for window in windows]
-        rules = [self._rules(window) for window in windows]
-        for cache, each in zip(starts, rules, strict=True):
-            if opening := each.opening[:-1]:
-                self._backend.extend(cache, opening)
-        decodings = decode_together(self._backend.together(starts, timed), rules, timed)
-        words = [self._untimed(decoding.tokens) for decoding in decodings]
-        if timed:
-            words = [_timed(*each) for each in zip(words, decodings, windows, strict=True)]
+        attempts = [self._attempt(window) for window in windows]
+        manner = windows[0].manner
+        outcomes = self._decoder.at_leisure(attempts, Beam(manner.beam), manner.temperature, timed)
         share = (time.perf_counter() - begun) / len(windows)
-        return [Hypothesis(each, decode_s=share) for each in words]
+        return [self._hypothesis(*each, share) for each in zip(windows, attempts, outcomes, strict=True)]
 
-    def _rules(self, window: Window) -> Rules:
+    def _attempt(self, window: Window, short: bool = False) -> Attempt:
         """A partial is no longer than what was said; a final has the benefit of the doubt: the detector may be late."""
-        shape, samples = self._architecture, len(window.audio)
+        shape, samples, manner = self._architecture, len(window.audio), window.manner
+        cache = self._backend.encode(window.audio, short).start()
+        begun = opened(self._backend, self._tokenizer, cache, manner, before=self._before(manner.prompt))
         most = shape.token_limit(samples, SAMPLE_RATE)
         if window.purpose is Purpose.PARTIAL:
             silent = max(0, window.quiet - round(LATE_S * SAMPLE_RATE))
             most = shape.token_limit(samples - silent, SAMPLE_RATE) - 1
-        signals = self._tokenizer.signals
-        opening = signals.opening(window.manner.language or self.languages[0], window.manner.task)
-        return Rules(opening, signals.end, most, self._tokenizer.word_starts)
+        most = min(most, shape.most_tokens - len(begun.opening))
+        signals, shapers = self._tokenizer.signals, self._shapers(manner.vocabulary)
+        rules = Rules(begun.opening, signals.end, most, self._tokenizer.word_starts, shapers)
+        return Attempt(begun, rules, window.forced, window.draft)
+
+    def _prompt(self, prompt: str) -> tuple[int, ...]:
+        return prompt_tokens(self._tokenizer, prompt, self._architecture.most_tokens)
+
+    def _hypothesis(self, window: Window, attempt: Attempt, outcome: Outcome, decode_s: float) -> Hypothesis:
+        """Of the words that are withheld, those that are committed stay."""
+        decoding, language = outcome.decoding, attempt.opened.language
+        words = self._untimed(decoding.tokens)
+        if window.timed:
+            offset = window.start / SAMPLE_RATE
+            words = timed(words, decoding.attention, decoding.log_probs, window.audio, offset)
+        scores = None
+        if len(decoding.log_probs):
+            scores = Scores(decoding.mean_log_prob, attempt.opened.silence, outcome.temperature)
+        if outcome.doubt is None:
+            return Hypothesis(words, language, decode_s, scores=scores)
+        kept = words[: len(self._tokenizer.words(window.forced))]
+        _log.info(
+            "%d words withheld, %s: utterance %d, %.1f to %.1f s, a %s",
+            len(words) - len(kept), outcome.doubt, window.utterance, window.start / SAMPLE_RATE,
+            window.end / SAMPLE_RATE, window.purpose.name.lower(),
+        )  # fmt: skip
+        return Hypothesis(kept, language, decode_s, outcome.doubt, scores)
 
     def _untimed(self, tokens: Sequence[int]) -> tuple[Word, ...]:
         return tuple(Word(text, spelling) for text, spelling in self._tokenizer.words(tokens))
 
 
-def _timed(words: Sequence[Word], decoding: Decoding, window: Window) -> tuple[Word, ...]:
-    """The words with their times and confidences."""
-    if not words:
-        return ()
-    lengths = [len(word.tokens) for word in words]
-    spans = word_spans(decoding.attention, lengths, window.audio)
-    offset = window.start / SAMPLE_RATE
-    ends = np.cumsum(lengths)
-    timed = []
-    for word, (start, end), last in zip(words, spans, ends, strict=True):
-        confidence = float(np.exp(decoding.log_probs[last - len(word.tokens) : last].mean()))
-        timed.append(Word(word.text, word.tokens, offset + start, offset + end, confidence))
-    return tuple(timed)
+def _shapers(tokenizer: Tokenizer, words: tuple[str, ...]) -> tuple[Shaper, ...]:
+    return shapers(tokenizer.signals, expected=vocabulary(words, tokenizer) if words else None)

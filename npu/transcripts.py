@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-import numpy as np
-
+from npu.batches import Batches
 from npu.diarizer import Recogniser, RecordingDiarizer
 from npu.languages import code_of
-from npu.recordings import POOL_S, Batches, Source, transcribe
+from npu.recordings import POOL_S, Source, transcribe
+from npu.spill import Spill
 from npu.transcriber import Transcriber
 from streaming.audio import Samples
 from streaming.errors import AmanuensisError, AudioError, ModelError
-from streaming.events import DurableEvent, Event, Final, Gap, SpeakerLabel, Stopped, Utterance
+from streaming.events import Event, Final, Gap, SpeakerLabel, Stopped, Utterance
 from streaming.lines import by_speaker, speakers
-from streaming.settings import SessionOptions, SessionSettings
+from streaming.settings import ResumePoint, SessionOptions, SessionSettings
 from streaming.transcript import apply
 from streaming.vad import FrameJudge, VadSettings
 from streaming.window import PLAIN, SAMPLE_RATE, Manner
@@ -155,58 +155,118 @@ class Progress:
         """Its speakers are being told apart now; so much is done, 0..1. Called now and then."""
 
 
+@dataclass(frozen=True)
+class Checkpoint:
+    """How far a recording has come."""
+
+    events: tuple[
+        Final | Gap, ...
+    ]  # what was said up to there; to `Checkpoints.reached`, only what came since the last
+    resume: ResumePoint
+
+
+class Checkpoints:
+    """What becomes of recordings that are not finished. Overridden by those who want to go on with them in another run.
+
+    Its methods are called in the thread of the work.
+    """
+
+    def begun(self, name: str) -> Checkpoint | None:
+        """Where another run left off; the source begins there, or, where speakers are wanted, with its first sample."""
+        return None
+
+    def reached(self, name: str, checkpoint: Checkpoint) -> None:
+        """Everything before it is decided."""
+
+
 def transcripts(
-    sources: Iterable[Source],
+    sources: Iterable[Source | tuple[str, Iterable[Samples]]],
     transcriber: Transcriber,
     judges: Callable[[], FrameJudge] | None,
     wanted: Wanted,
     progress: Progress,
     threads: int = 1,
     pool_s: float = POOL_S,
+    batch: int | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> Iterator[Transcript | Unreadable]:
     """One for each source, each as soon as it is there; they may overtake each other.
 
-    pool_s: audio collected before it is decoded; with less the first words come sooner, and all of it later.
+    pool_s: audio collected before it is decoded; with less the first words come sooner, and all of it later. batch:
+    windows decoded in lockstep; None: as the model does best.
 
-    An AudioError of a source's blocks concerns that source alone. With speakers, the whole audio of a recording is
-    held until it is done: 230 MB an hour; without, some minutes of it.
+    An AudioError of a source's blocks concerns that source alone. Of a recording some minutes are in memory; where
+    speakers are wanted the whole of it lies in a temporary file until it is done, 230 MB an hour.
     """
-    run = _Run(wanted, progress, wanted.manner.language or transcriber.languages[0])
+    run = _Run(
+        wanted, progress, checkpoints or Checkpoints(), wanted.manner.language or transcriber.languages[0]
+    )
+    with Batches(transcriber, threads, batch) as decoder:
+        try:
+            for name, event in _events(run, sources, decoder, judges, wanted, pool_s):
+                if (outcome := run.receive(name, event)) is not None:
+                    yield outcome
+        finally:
+            run.close()
+
+
+def _events(
+    run: _Run,
+    sources: Iterable[Source | tuple[str, Iterable[Samples]]],
+    decoder: Batches,
+    judges: Callable[[], FrameJudge] | None,
+    wanted: Wanted,
+    pool_s: float,
+) -> Iterator[tuple[str, Event]]:
+    """What is said in the recordings: where the detector finds speech. Another way to find it would begin here."""
     words = wanted.words or wanted.speakers is not None
     options = SessionOptions(wanted.manner, partials=False, words=words, evidence=wanted.evidence)
-    decoder = Batches(transcriber, run.decoded, threads)
+    speech = _roomy(wanted.speech, decoder.context_s)
     opened = run.opened(sources)
-    for name, event in transcribe(opened, decoder, judges, options, wanted.speech, wanted.vad, pool_s):
-        if (outcome := run.receive(name, event)) is not None:
-            yield outcome
+    return transcribe(
+        opened, decoder, judges, options, speech, wanted.vad, pool_s, run.progress.decoded, run.mark
+    )
+
+
+def _roomy(speech: SessionSettings, context_s: float | None) -> SessionSettings:
+    """Where a model hears a long context anyway, nobody is cut off before it is full."""
+    cuts = speech.cuts
+    longest = 0.0 if context_s is None else context_s - cuts.overlap_s - 2 * speech.endpoint.pre_roll_s
+    if longest <= cuts.max_window_s:
+        return speech
+    soft = longest * cuts.soft_window_s / cuts.max_window_s
+    return replace(speech, cuts=replace(cuts, soft_window_s=soft, max_window_s=longest))
 
 
 class _Run:
     """What is held of the recordings that are under way."""
 
-    def __init__(self, wanted: Wanted, progress: Progress, language: str) -> None:
+    def __init__(self, wanted: Wanted, progress: Progress, checkpoints: Checkpoints, language: str) -> None:
         """language: of a recording in which nothing is said."""
+        self.progress = progress
         self._wanted = wanted
         self._language = language
-        self._progress = progress
-        self._events: dict[str, list[DurableEvent]] = {}
-        self._audio: dict[str, list[Samples]] = {}
+        self._checkpoints = checkpoints
+        self._events: dict[str, list[Final | Gap]] = {}
+        self._kept: dict[str, int] = {}  # of them, those that a checkpoint holds
+        self._audio: dict[str, Spill] = {}
         self._failures: dict[str, AudioError] = {}
-        self._read_s = 0.0  # of all recordings
-        self._decoded_s = 0.0  # of them, when the pool was decoded last
 
-    def opened(self, sources: Iterable[Source]) -> Iterator[Source]:
-        """The sources, listened in on."""
-        for name, blocks in sources:
-            self._events[name] = []
-            self._audio[name] = []
-            yield name, self._listened(name, blocks)
+    def opened(self, sources: Iterable[Source | tuple[str, Iterable[Samples]]]) -> Iterator[Source]:
+        """The sources, listened in on, each from where an earlier run left off."""
+        for name, blocks, resume, first in (Source(*source) for source in sources):
+            begun = self._checkpoints.begun(name)
+            self._events[name] = [] if begun is None else list(begun.events)
+            self._kept[name] = len(self._events[name])
+            if self._wanted.speakers is not None:
+                self._audio[name] = Spill()
+            yield Source(name, self._listened(name, blocks), resume if begun is None else begun.resume, first)
 
-    def decoded(self, share: float) -> None:
-        """So much of the pool is."""
-        self._progress.decoded(self._decoded_s + share * (self._read_s - self._decoded_s))
-        if share == 1.0:
-            self._decoded_s = self._read_s
+    def mark(self, name: str, point: ResumePoint) -> None:
+        """The recording can be resumed from there."""
+        fresh = self._events[name][self._kept[name] :]
+        self._kept[name] = len(self._events[name])
+        self._checkpoints.reached(name, Checkpoint(tuple(fresh), point))
 
     def receive(self, name: str, event: Event) -> Transcript | Unreadable | None:
         """The outcome, once the recording is over."""
@@ -215,31 +275,37 @@ class _Run:
         if isinstance(event, Final | Gap):
             self._events[name].append(event)
         if isinstance(event, Final):
-            self._progress.said(name, event)
+            self.progress.said(name, event)
         return None
+
+    def close(self) -> None:
+        """Nothing more is done with any of them."""
+        for spill in self._audio.values():
+            spill.close()
 
     def _listened(self, name: str, blocks: Iterable[Samples]) -> Iterator[Samples]:
         try:
             for block in blocks:
-                if self._wanted.speakers is not None:
+                if name in self._audio:
                     self._audio[name].append(block)
-                seconds = len(block) / SAMPLE_RATE
-                self._read_s += seconds
-                self._progress.read(name, seconds)
+                self.progress.read(name, len(block) / SAMPLE_RATE)
                 yield block
         except AudioError as error:
             self._failures[name] = error
 
     def _outcome(self, name: str, stopped: Stopped) -> Transcript | Unreadable:
-        events, audio = self._events.pop(name), self._audio.pop(name)
-        if (failure := self._failures.pop(name, None)) is not None:
-            return Unreadable(name, failure, stopped.audio_end)
-        utterances = apply(events)
-        if self._wanted.speakers is not None and utterances:
-            try:
-                utterances = self._labelled(name, utterances, audio, self._wanted.speakers)
-            except ModelError as error:
-                return Unreadable(name, error, stopped.audio_end)
+        events, spill = self._events.pop(name), self._audio.pop(name, None)
+        try:
+            if (failure := self._failures.pop(name, None)) is not None:
+                return Unreadable(name, failure, stopped.audio_end)
+            utterances = apply(events)
+            if self._wanted.speakers is not None and spill is not None and utterances:
+                utterances = self._labelled(name, utterances, spill.samples(), self._wanted.speakers)
+        except (AudioError, ModelError) as error:
+            return Unreadable(name, error, stopped.audio_end)
+        finally:
+            if spill is not None:
+                spill.close()
         numbered = [line.model_copy(update={"utterance": at}) for at, line in enumerate(utterances, 1)]
         return Transcript(
             name, tuple(numbered), stopped.audio_end, stopped.ledger.speech_s, self._most_spoken(numbered)
@@ -253,11 +319,9 @@ class _Run:
         return max(spent, key=lambda language: spent[language], default=self._language)
 
     def _labelled(
-        self, name: str, utterances: list[Utterance], blocks: list[Samples], wanted: SpeakersWanted
+        self, name: str, utterances: list[Utterance], audio: Samples, wanted: SpeakersWanted
     ) -> list[Utterance]:
-        audio = np.concatenate(blocks)
-        blocks.clear()  # now it is held once
-        watch = partial(self._progress.telling_apart, name)
+        watch = partial(self.progress.telling_apart, name)
         speech = [_samples(utterance, len(audio)) for utterance in utterances]
         turns = wanted.diarizer.turns(audio, wanted.least, wanted.most, speech, watch)
         names = wanted.recognise(turns, audio) if wanted.recognise else {}

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from npu.backends.onnx import Runner
 from npu.fbank import log_mel
 from npu.lean import lean_head, lean_segmentation, lean_trunk
+from streaming.division import divide, pieces_of
 from streaming.listening import (
     CONTEXT,
     LOCALS,
@@ -71,18 +72,26 @@ def load_voices(cache_dir: Path) -> OnnxVoices:
 def perform(voices: Voices, job: Job) -> Heard:
     """What a diarizer's job asks for. Pure: may run on any thread."""
     activity = voices.segment(job.audio)
-    made = _fresh_maps(voices, job)
+    made = fresh_maps(voices, job)
     maps = (*job.maps, *([made] if made else []))
     if not maps:
         nothing = np.zeros((LOCALS, VOICEPRINT), np.float32)
         return Heard(activity, nothing, np.zeros(LOCALS, np.float32), None)
     moments = np.concatenate([np.arange(each.first, each.first + len(each)) for each in maps])
+    values = np.concatenate([each.values for each in maps])
     weights, clean = moment_weights(job, activity, moments)
-    voiceprints = voices.embed(np.concatenate([each.values for each in maps]), weights)
-    return Heard(activity, voiceprints, clean, made)
+    pieces = pieces_of(weights, moments) if job.divide else None
+    if pieces is None or not len(pieces.voice):
+        return Heard(activity, voices.embed(values, weights), clean, made)
+    every = voices.embed(values, np.concatenate([weights, pieces.weights]))
+    divided, local = divide(job, activity, pieces, every[LOCALS:])
+    if len(local) == LOCALS:
+        return Heard(activity, every[:LOCALS], clean, made)
+    weights, clean = moment_weights(job, divided, moments)
+    return Heard(divided, voices.embed(values, weights), clean, made, local)
 
 
-def _fresh_maps(voices: Voices, job: Job) -> Maps | None:
+def fresh_maps(voices: Voices, job: Job) -> Maps | None:
     """Maps of the fresh moments, seen with a little of what is around them.
 
     The mean that is taken off each bin is that of the window's recent past: the network saw means over ten seconds.

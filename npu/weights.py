@@ -1,4 +1,4 @@
-"""Moonshine's weights as the wheel ships them: 8-bit matrices, float32 convolutions and norms."""
+"""Weights: matrices of 8 bits or dense ones, convolutions, norms, layers, and Moonshine's out of the wheel."""
 
 from __future__ import annotations
 
@@ -25,6 +25,12 @@ class Linear:
     zero: NDArray[np.int8]  # [] or [n]
     bias: Array | None = None  # [n]
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(k, n)."""
+        k, n = self.values.shape
+        return k, n
+
     def dense(self) -> Array:
         """The matrix in float32, [k, n]."""
         return (self.values.astype(np.float32) - self.zero.astype(np.float32)) * self.scale
@@ -35,6 +41,35 @@ class Linear:
     ) -> Linear:
         """The same numbers out of unsigned storage: signed kernels are more than twice as fast."""
         return cls(_signed(values), np.asarray(scale, np.float32), _signed(zero), bias)
+
+
+@dataclass(frozen=True, eq=False)
+class Dense:
+    """y = x @ matrix + bias, computed in float32, however the matrix is stored."""
+
+    matrix: NDArray[np.float32] | NDArray[np.float16]  # [k, n]
+    bias: Array | None = None  # [n]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(k, n)."""
+        k, n = self.matrix.shape
+        return k, n
+
+    def dense(self) -> Array:
+        """The matrix in float32, [k, n]."""
+        return np.asarray(self.matrix, np.float32)
+
+
+Matrix = Linear | Dense
+
+
+@dataclass(frozen=True, eq=False)
+class Norm:
+    """What layer normalisation multiplies and adds after it."""
+
+    gain: Array  # [width]
+    offset: Array | None = None  # [width]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,34 +85,34 @@ class Convolution:
 class Attention:
     """The four products of an attention block."""
 
-    query: Linear
-    key: Linear
-    value: Linear
-    output: Linear
+    query: Matrix
+    key: Matrix
+    value: Matrix
+    output: Matrix
 
 
 @dataclass(frozen=True, eq=False)
 class EncoderLayer:
     """Self-attention and a Gelu network, each behind a norm."""
 
-    attention_norm: Array  # [width]
+    attention_norm: Norm
     attention: Attention
-    network_norm: Array  # [width]
-    up: Linear  # width -> 4 * width
-    down: Linear
+    network_norm: Norm
+    up: Matrix  # width -> 4 * width
+    down: Matrix
 
 
 @dataclass(frozen=True, eq=False)
 class DecoderLayer:
-    """Self-attention, cross-attention and a gated network, each behind a norm."""
+    """Self-attention, cross-attention and a network, each behind a norm."""
 
-    attention_norm: Array  # [width]
+    attention_norm: Norm
     attention: Attention
-    cross_norm: Array
+    cross_norm: Norm
     cross: Attention
-    network_norm: Array
-    up: Linear  # width -> 8 * width: the hidden half, then its gate
-    down: Linear  # 4 * width -> width
+    network_norm: Norm
+    up: Matrix  # width -> 4 * width, twice that where the network is gated: the hidden half, then its gate
+    down: Matrix  # 4 * width -> width
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,10 +123,10 @@ class Weights:
     stem_gain: Array  # [width]: group norm after the first convolution, one group over time and channels
     stem_offset: Array  # [width]
     encoder: tuple[EncoderLayer, ...]
-    encoder_norm: Array
+    encoder_norm: Norm
     embedding: Linear  # [vocab, width]
     decoder: tuple[DecoderLayer, ...]
-    decoder_norm: Array
+    decoder_norm: Norm
     head: Linear  # [width, vocab]
     frequencies: Array  # [rotated / 2] radians a position
 
@@ -110,6 +145,9 @@ class _Shipped:
 
     def vector(self, name: str) -> Array:
         return np.asarray(self.constants[name + self._suffix], np.float32)
+
+    def norm(self, name: str) -> Norm:
+        return Norm(self.vector(name))
 
     def linear(self, output: str) -> Linear:
         """The product that writes this value."""
@@ -144,12 +182,12 @@ def _gather(encoder: _Shipped, decoder: _Shipped, layers: int) -> Weights:
         stem_gain=encoder.vector("onnx::Mul_2080").ravel(),
         stem_offset=encoder.vector("onnx::Add_2081").ravel(),
         encoder=tuple(_encoder_layer(encoder, i) for i in range(layers)),
-        encoder_norm=encoder.vector("layer_norm.weight"),
+        encoder_norm=encoder.norm("layer_norm.weight"),
         embedding=Linear.from_unsigned(
             *(decoder.constants[f"{embedding}_{part}"] for part in ("quantized", "scale", "zero_point"))
         ),
         decoder=tuple(_decoder_layer(decoder, i) for i in range(layers)),
-        decoder_norm=decoder.vector("model.decoder.norm.weight"),
+        decoder_norm=decoder.norm("model.decoder.norm.weight"),
         head=decoder.linear("logits"),
         frequencies=encoder.vector("onnx::Expand_202").ravel(),
     )
@@ -157,9 +195,9 @@ def _gather(encoder: _Shipped, decoder: _Shipped, layers: int) -> Weights:
 
 def _encoder_layer(source: _Shipped, i: int) -> EncoderLayer:
     return EncoderLayer(
-        attention_norm=source.vector(f"layers.{i}.input_layernorm.weight"),
+        attention_norm=source.norm(f"layers.{i}.input_layernorm.weight"),
         attention=source.attention(f"/layers.{i}/self_attn"),
-        network_norm=source.vector(f"layers.{i}.post_attention_layernorm.weight"),
+        network_norm=source.norm(f"layers.{i}.post_attention_layernorm.weight"),
         up=source.linear(f"/layers.{i}/mlp/fc1/Add_output_0"),
         down=source.linear(f"/layers.{i}/mlp/fc2/Add_output_0"),
     )
@@ -168,11 +206,11 @@ def _encoder_layer(source: _Shipped, i: int) -> EncoderLayer:
 def _decoder_layer(source: _Shipped, i: int) -> DecoderLayer:
     name, value = f"model.decoder.layers.{i}", f"/model/decoder/layers.{i}"
     return DecoderLayer(
-        attention_norm=source.vector(f"{name}.input_layernorm.weight"),
+        attention_norm=source.norm(f"{name}.input_layernorm.weight"),
         attention=source.attention(f"{value}/self_attn"),
-        cross_norm=source.vector(f"{name}.post_attention_layernorm.weight"),
+        cross_norm=source.norm(f"{name}.post_attention_layernorm.weight"),
         cross=source.attention(f"{value}/encoder_attn"),
-        network_norm=source.vector(f"{name}.final_layernorm.weight"),
+        network_norm=source.norm(f"{name}.final_layernorm.weight"),
         up=source.linear(f"{value}/mlp/fc1/Add_output_0"),
         down=source.linear(f"{value}/mlp/fc2/Add_output_0"),
     )

@@ -53,19 +53,21 @@ def cluster(
     return np.unique(member, return_inverse=True)[1]
 
 
-def pair(scores: Array, least: Sequence[float]) -> list[int | None]:
+def pair(scores: Array, least: Sequence[float], groups: Sequence[int] | None = None) -> list[int | None]:
     """The column of each row, no column twice, of the highest sum of scores; None where none reaches the row's least.
 
-    For the few rows of a window: each needs only as many columns as there are rows.
+    Rows of one group may have the same column. For the few rows of a window: each needs only as many columns as there
+    are rows.
     """
     rows = len(scores)
     gains = scores - np.asarray(least)[:, None]
     order = np.argsort(-gains, axis=1)[:, :rows]
     choices = [[None, *(int(c) for c in order[r] if gains[r, c] >= 0)] for r in range(rows)]
     best: tuple[float, list[int | None]] = (-1.0, [None] * rows)
+    owners = range(rows) if groups is None else groups
     for chosen in product(*choices):
-        taken = [c for c in chosen if c is not None]
-        if len(taken) == len(set(taken)):
+        taken = {(c, owner) for c, owner in zip(chosen, owners, strict=True) if c is not None}
+        if len(taken) == len({c for c, _ in taken}):
             gain = sum(1e-6 + gains[r, c] for r, c in enumerate(chosen) if c is not None)
             best = max(best, (float(gain), list(chosen)), key=lambda each: each[0])
     return best[1]

@@ -17,13 +17,11 @@ from streaming.errors import AudioError
 from streaming.window import SAMPLE_RATE
 
 # Only formats that hold their audio themselves: a playlist would make the demuxer open other files and URLs.
-_FORMATS = "aac,aiff,amr,au,caf,flac,matroska,webm,mov,mp4,m4a,3gp,mp3,ogg,wav,w64"
-_RECORDED = f"{_FORMATS},ac3,ape,asf,avi,dts,eac3,flv,mpeg,mpegts,tta,voc,wv"  # what nobody sends live
+FORMATS = "aac,aiff,amr,au,caf,flac,matroska,webm,mov,mp4,m4a,3gp,mp3,ogg,wav,w64"
 _PROBE_BYTES = 32_768  # read before the format is decided; a live stream cannot wait for the library's 5 MB
 _ANALYSE_US = 100_000  # microseconds of audio looked at for the codec's parameters
-_MAX_BROKEN = 50  # packets in a row that cannot be decoded before the stream is given up
+MAX_BROKEN = 50  # packets in a row that cannot be decoded before the stream is given up
 _BUFFER_BYTES = 4_096  # asked of the reader at a time: a live stream is decoded in steps this small
-_RECORDED_BUFFER_BYTES = 1 << 18
 
 av.logging.set_level(None)  # what the library has to say arrives as exceptions
 
@@ -46,43 +44,15 @@ def decode_container(
     """
     try:
         with av.open(readable, "r", options=_options(), buffer_size=_BUFFER_BYTES) as container:
-            yield from _in_blocks(_mixed(_resampled(container), meter), block_s)
+            yield from in_blocks(mixed(_resampled(container), meter), block_s)
     except av.error.FFmpegError as error:
         raise AudioError(
-            f"The audio is not a stream this daemon can read ({_reason(error)}); "
+            f"The audio is not a stream this daemon can read ({reason_of(error)}); "
             "send webm, ogg, flac, mp3 or wav from its first byte, or raw PCM."
         ) from error
 
 
-def decode_recording(file: Readable, block_s: float) -> Iterator[Samples]:
-    """As `decode_container`, of a file that is complete: more formats, and indices at their ends, where it can seek."""
-    try:
-        with _recording(file) as container:
-            yield from _in_blocks(_mixed(_resampled(container)), block_s)
-    except (av.error.FFmpegError, UnicodeDecodeError) as error:  # the latter: the library's, of damaged tags
-        raise _unreadable(error) from error
-
-
-def seconds_of_recording(file: Readable) -> float | None:
-    """What the header of a complete file says of its length; None where it does not. AudioError if it is no audio."""
-    try:
-        with _recording(file) as container:
-            if not container.streams.audio:
-                raise AudioError("There is no audio track in it.")
-            return None if container.duration is None else container.duration / av.time_base
-    except (av.error.FFmpegError, UnicodeDecodeError) as error:
-        raise _unreadable(error) from error
-
-
-def _unreadable(error: BaseException) -> AudioError:
-    return AudioError(f"It cannot be read as audio: {_reason(error)}.")
-
-
-def _recording(file: Readable) -> InputContainer:
-    return av.open(file, "r", options={"format_whitelist": _RECORDED}, buffer_size=_RECORDED_BUFFER_BYTES)
-
-
-def _in_blocks(decoded: Iterator[Samples], block_s: float) -> Iterator[Samples]:
+def in_blocks(decoded: Iterator[Samples], block_s: float) -> Iterator[Samples]:
     """The same samples, cut anew."""
     size = max(1, round(block_s * SAMPLE_RATE))
     held: list[Samples] = []
@@ -105,10 +75,10 @@ def duration_of(path: Path) -> float | None:
         with av.open(str(path), "r", options=_options()) as container:
             return None if container.duration is None else container.duration / av.time_base
     except (av.error.FFmpegError, OSError) as error:
-        raise AudioError(f"{path.name} cannot be read as audio: {_reason(error)}.") from error
+        raise AudioError(f"{path.name} cannot be read as audio: {reason_of(error)}.") from error
 
 
-def _mixed(decoded: Iterator[Samples], meter: ChannelMeter | None = None) -> Iterator[Samples]:
+def mixed(decoded: Iterator[Samples], meter: ChannelMeter | None = None) -> Iterator[Samples]:
     """[channels, n] -> [n], the mean of the channels."""
     for planes in decoded:
         if meter is not None:
@@ -121,38 +91,38 @@ def _resampled(container: InputContainer) -> Iterator[Samples]:
     if not container.streams.audio:
         raise AudioError("The stream has no audio track; send one that has.")
     # Its own mixing to mono would make two equal channels louder by 3 dB, and clip; so the mean is taken here.
-    resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE)
+    resampler = av.AudioResampler(format="flt", rate=SAMPLE_RATE)
     broken = 0
     for packet in container.demux(container.streams.audio[0]):
         try:
             frames = packet.decode()
         except av.error.InvalidDataError as error:
             broken += 1
-            if broken > _MAX_BROKEN:
+            if broken > MAX_BROKEN:
                 raise AudioError("The audio has become unreadable; open a fresh stream.") from error
             continue
         broken = 0 if frames else broken
         for frame in frames:
             for block in resampler.resample(frame):
-                yield _bounded(block)
+                yield bounded(block)
     for block in resampler.resample(None):
-        yield _bounded(block)
+        yield bounded(block)
 
 
-def _bounded(block: av.AudioFrame) -> Samples:
-    """The frame's planes, [channels, n] within -1..1."""
-    planes: Samples = np.nan_to_num(block.to_ndarray(), nan=0.0)
-    return np.clip(planes, -1.0, 1.0)
+def bounded(block: av.AudioFrame) -> Samples:
+    """The frame's channels, [channels, n] within -1..1; it is packed: of planes the library knows only the first 8."""
+    packed: Samples = np.nan_to_num(block.to_ndarray(), nan=0.0)
+    return np.clip(packed, -1.0, 1.0).reshape(-1, len(block.layout.channels)).T
 
 
 def _options() -> dict[str, str]:
     # No `fflags=nobuffer`: it throws away the packets that probing has read.
     return {
-        "format_whitelist": _FORMATS,
+        "format_whitelist": FORMATS,
         "probesize": str(_PROBE_BYTES),
         "analyzeduration": str(_ANALYSE_US),
     }
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__).rstrip(".")

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from streaming.attribution import attribute
 from streaming.events import SpeakerLabel, Utterance
+from streaming.spacing import joined
 from streaming.turns import Turn
 
 SHORTEST_S = 0.01  # of a line; word times are not exact, and may leave one nothing
@@ -54,7 +55,7 @@ def _cut(utterance: Utterance, turns: Sequence[Turn]) -> Iterator[tuple[int | No
         change = {
             "start": start,
             "end": max(end, start + SHORTEST_S),
-            "text": " ".join(word.text for word in part.words),
+            "text": joined(word.text for word in part.words),
             "words": part.words,
             "evidence": None,  # it is of the whole
         }

@@ -53,6 +53,7 @@ class Job:
     audio: Samples  # [n] at 16 kHz
     fresh: range  # moments whose maps are to be made
     maps: tuple[Maps, ...]  # of other moments in it, made by earlier jobs
+    divide: bool = False  # voices in which two people are heard
 
     @property
     def end(self) -> int:
@@ -64,10 +65,11 @@ class Job:
 class Heard:
     """The answer to a job."""
 
-    activity: Array  # [frames, LOCALS]: probability that each voice speaks
-    voiceprints: Array  # [LOCALS, VOICEPRINT]: unit vectors
-    clean: Array  # [LOCALS]: seconds of speech alone behind each voiceprint; 0 where there is none
+    activity: Array  # [frames, voices]: probability that each speaks; LOCALS of them, and more where one was divided
+    voiceprints: Array  # [voices, VOICEPRINT]: unit vectors
+    clean: Array  # [voices]: seconds of speech alone behind each voiceprint; 0 where there is none
     maps: Maps | None  # of the fresh moments; None where there were none
+    local: tuple[int, ...] = tuple(range(LOCALS))  # [voices]: the network's voice that each is, or is part of
 
 
 def first_frame(start: int) -> int:
@@ -86,16 +88,24 @@ def frame_of(sample: int) -> int:
 
 
 def speaking(activity: Array) -> NDArray[np.bool_]:
-    """[frames, LOCALS]: who speaks."""
+    """[frames, voices]: who speaks."""
     return activity > _ACTIVE
 
 
+def moment_frames(job: Job, moments: NDArray[np.int64], aside: int = 0) -> NDArray[np.int64]:
+    """The job's frame that lies `aside` samples from the middle of each moment."""
+    return np.asarray((moments * MOMENT + MOMENT_AT - job.start - FRAME_AT + aside) // FRAME)
+
+
 def moment_weights(job: Job, activity: Array, moments: NDArray[np.int64]) -> tuple[Array, Array]:
-    """How much of each moment each voice speaks alone: weights [LOCALS, moments], and seconds [LOCALS]."""
+    """How much of each moment each voice speaks alone: weights [voices, moments], and seconds [voices]."""
     active = speaking(activity)
     alone = active & (active.sum(axis=1, keepdims=True) == 1)
-    summed = np.concatenate([np.zeros((1, LOCALS)), np.cumsum(alone, axis=0)])  # [frames + 1, LOCALS]
-    middle = moments * MOMENT + MOMENT_AT - job.start - FRAME_AT  # samples from the first frame's beginning
-    left, right = (np.clip((middle + side * MOMENT // 2) // FRAME, 0, len(active)) for side in (-1, 1))
+    summed = np.concatenate(
+        [np.zeros((1, active.shape[1])), np.cumsum(alone, axis=0)]
+    )  # [frames + 1, voices]
+    left, right = (
+        np.clip(moment_frames(job, moments, side * MOMENT // 2), 0, len(active)) for side in (-1, 1)
+    )
     share = (summed[right] - summed[left]) / np.maximum(right - left, 1)[:, None]
     return share.T.astype(np.float32), (share.sum(axis=0) * MOMENT / SAMPLE_RATE).astype(np.float32)

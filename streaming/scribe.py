@@ -10,6 +10,7 @@ from streaming.account import Account
 from streaming.events import Evidence, Final, Gap, Partial, Revise, SpeakerLabel, SpokenWord, Stopped
 from streaming.labels import Change, Labels, Line
 from streaming.settings import ResumePoint, SessionOptions
+from streaming.spacing import joined
 from streaming.utterance import Ending, Utterance
 from streaming.window import SAMPLE_RATE, Word
 
@@ -118,7 +119,7 @@ class Scribe:
             utterance=change.utterance,
             rev=self._next_rev(change.utterance),
             reason=change.reason,
-            text=" ".join(word.text for word in kept) if rest else None,
+            text=joined(word.text for word in kept) if rest else None,
             end=kept[-1].end if rest else None,
             words=kept if rest and self._options.words else None,
             speaker=change.label,
@@ -132,7 +133,7 @@ class Scribe:
             utterance=self._number(),
             start=words[0].start,
             end=words[-1].end,
-            text=" ".join(word.text for word in words),
+            text=joined(word.text for word in words),
             language=language,
             speaker=label,
             words=words if self._options.words else None,
@@ -167,7 +168,7 @@ def _evidence(utterance: Utterance, words: tuple[Word, ...]) -> Evidence:
 
 
 def _text(words: tuple[Word, ...]) -> str:
-    return " ".join(word.text for word in words)
+    return joined(word.text for word in words)
 
 
 def _spoken(words: tuple[Word, ...]) -> tuple[SpokenWord, ...]:

@@ -74,6 +74,11 @@ class Segmenter:
     # facts
 
     @property
+    def last_number(self) -> int:
+        """Of the utterances there were so far."""
+        return self._utterances
+
+    @property
     def offset(self) -> int:
         """End of the last frame of speech."""
         return self._endpointer.offset

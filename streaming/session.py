@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from streaming.audio import Samples
+from streaming.detectors import FRAME
 from streaming.errors import StateError
 from streaming.events import Event, Finalized, Ledger, Marker, Partial, Revise
 from streaming.labels import Labels
@@ -164,14 +165,12 @@ class Session:
         return self._take(utterance, demand.purpose)
 
     def next_windows(self) -> list[Window]:
-        """Of a recording, which nobody waits for: every utterance that has ended and was not heard yet.
+        """Of a recording, which nobody waits for: every utterance that has ended and was not taken yet.
 
-        All are outstanding until they are given back, one after another.
+        All are outstanding until they are given back, in the order in which they were taken.
         """
-        if self._outstanding:
-            raise StateError("next_windows: others are outstanding.")
         ended = [each for each in self._queue if isinstance(each, Utterance) and each.ending is not None]
-        return [self._take(utterance, Purpose.FINAL) for utterance in ended]
+        return [self._take(utterance, Purpose.FINAL) for utterance in ended if not self._is_out(utterance)]
 
     # facts
 
@@ -188,6 +187,15 @@ class Session:
         if self._queue:
             return self._scribe.account.position
         return max(self._scribe.account.position, self._segmenter.undecided_from)
+
+    @property
+    def resume_point(self) -> ResumePoint:
+        """Where another session would go on in place of this one: at a whole frame, where nobody speaks there."""
+        at, booked = self.decided_sample, self._scribe.account.position
+        at = max(at - at % FRAME, booked) if booked <= at else at
+        waiting = [each.number for each in self._queue if isinstance(each, Utterance)]
+        number = waiting[0] - 1 if waiting else self._segmenter.last_number
+        return ResumePoint(self.last_seq, number, at, self._scribe.account.ledger(at))
 
     @property
     def ledger(self) -> Ledger:

@@ -127,7 +127,8 @@ class Diarizer:
         unsure = 0 if ended else _samples(self._settings.unsure_s)
         first = first_frame(job.start)
         usable = max(0, frame_of(job.end - unsure) - first)
-        view = View(first, speaking(heard.activity)[:usable], heard.voiceprints, heard.clean)
+        active = speaking(heard.activity)[:usable]
+        view = View(first, active, heard.voiceprints, heard.clean, local=heard.local)
         self._attention.looked(job.end, job.end - unsure)
         self._consider(view)
         self._refresh()
@@ -163,7 +164,7 @@ class Diarizer:
         start += -start % FRAME
         fresh = self._fresh(start, end)
         maps = tuple(part for each in self._maps if (part := each.since(start)) is not None)
-        self._outstanding = Job(start, self._tape.cut(start, end), fresh, maps)
+        self._outstanding = Job(start, self._tape.cut(start, end), fresh, maps, divide=True)
         return self._outstanding
 
     def turns(self, start: int, end: int) -> tuple[Turn, ...]:
@@ -233,16 +234,20 @@ class Diarizer:
         """Whose are the view's voices; and is there anything to learn from them."""
         self._roster.recognise(view, self._views[-1] if self._views else None)
         self._views.append(view)
-        learnt = False
+        counted = self._roster.grow(view)
         for local in self._roster.strangers(view):
             self._roster.admit(view, local)
-            learnt = True
+            counted.append(local)
+        learnt = bool(counted)
+        self._roster.guess(view)
         if (
             learnt
             or view.end - self._remembered >= frames(self._settings.remember_every_s)
             or self._finishing
         ):
-            kept = self._roster.remember(view, view.fresh_alone(self._remembered))
+            fresh = view.fresh_alone(self._remembered)
+            fresh[counted] = 0.0  # each second counts once
+            kept = self._roster.remember(view, fresh)
             self._remembered = view.end
             if kept or learnt:
                 self._roster.review()
@@ -254,6 +259,7 @@ class Diarizer:
         before: View | None = None
         for view in self._views:
             self._roster.recognise(view, before)
+            self._roster.guess(view)
             before = view
 
     def _refresh(self) -> None:

@@ -11,13 +11,15 @@ import json
 import re
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from streaming.events import DurableEvent, Final, Revise, SpeakerLabel, SpokenWord, Stopped, Utterance
 
 LINE_CHARS = 42  # of a caption line, the broadcasters' usual limit
 CUE_CHARS = 2 * LINE_CHARS  # two lines a cue
-SHORTEST_CUE_S = 0.001  # neither format knows a cue of no length
+READ_CHARS_PER_S = 17.0  # that are read with ease; faster speech is shown as it comes
+COMFORTABLE_S = 1.0  # a cue stands for so long, if nothing else is said
+LINGER_S = 2.0  # after its last word no cue stands longer than this
 
 
 def apply(events: Iterable[DurableEvent]) -> list[Utterance]:
@@ -93,11 +95,19 @@ def to_txt(title: str | None, utterances: Sequence[Utterance], live: bool) -> st
     return "".join(f"{line}\n" for line in lines)
 
 
-def to_md(title: str | None, utterances: Sequence[Utterance], live: bool) -> str:
-    """A heading, and a paragraph an utterance with its time; no character of the text acts as markup."""
+def to_md(
+    title: str | None,
+    utterances: Sequence[Utterance],
+    live: bool,
+    facts: Sequence[tuple[str, str]] = (),
+) -> str:
+    """A heading, facts about it, and a paragraph an utterance with its time; no character of a text acts as markup."""
     paragraphs = [f"# {_escape_md(_plain(title or '')) or 'Transcript'}"]
     if live:
         paragraphs.append("*This session is still going on.*")
+    if facts:
+        lines = [f"- {_escape_md(_plain(name))}: {_escape_md(_plain(value))}" for name, value in facts]
+        paragraphs.append("\n".join(lines))
     for utterance in utterances:
         if text := _plain(utterance.text):
             who = f" **{_escape_md(_name(utterance.speaker))}:**" if utterance.speaker else ""
@@ -114,13 +124,24 @@ def to_srt(title: str | None, utterances: Sequence[Utterance], live: bool) -> st
     )
 
 
-def to_vtt(title: str | None, utterances: Sequence[Utterance], live: bool) -> str:
-    """WebVTT: as SubRip, with speakers as voice spans."""
+def to_vtt(title: str | None, utterances: Sequence[Utterance], live: bool, words: bool = False) -> str:
+    """WebVTT: as SubRip, with speakers as voice spans; words: with the time of each word before it, where known."""
     header = f"WEBVTT - {_plain(title).replace('-->', '→')}\n" if title and title.strip() else "WEBVTT\n"
     cues = [
-        f"\n{_stamp(cue.start, '.')} --> {_stamp(cue.end, '.')}\n{cue.vtt()}\n" for cue in _cues(utterances)
+        f"\n{_stamp(cue.start, '.')} --> {_stamp(cue.end, '.')}\n{cue.vtt(words)}\n"
+        for cue in _cues(utterances)
     ]
     return header + "".join(cues)
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A screenful of an utterance. Times in seconds."""
+
+    start: float
+    end: float
+    text: str
+    words: tuple[float, ...] = ()  # when each of its words begins, where that is known
 
 
 @dataclass(frozen=True)
@@ -131,6 +152,7 @@ class _Cue:
     end: int  # milliseconds
     text: str  # one line, not yet wrapped
     speaker: str  # empty where nobody knows
+    words: tuple[int, ...] = ()  # milliseconds at which each of its words begins, where that is known
 
     def srt(self) -> str:
         """Wrapped; SubRip knows no escapes, but players read tags and, in some, an arrow as a time line."""
@@ -138,84 +160,135 @@ class _Cue:
         safe = said.replace("-->", "→").replace("<", "‹").replace(">", "›")
         return "\n".join(_wrapped(safe))
 
-    def vtt(self) -> str:
+    def vtt(self, words: bool) -> str:
         """Wrapped and escaped: `-->`, `<` and `&` mean something in WebVTT."""
-        text = "\n".join(_escape_vtt(line) for line in _wrapped(self.text))
+        times = iter(self.words if words else ())
+        lines = [
+            _timed_vtt(line, times, self) if words else _escape_vtt(line) for line in _wrapped(self.text)
+        ]
+        text = "\n".join(lines)
         return f"<v {_escape_vtt(self.speaker)}>{text}</v>" if self.speaker else text
 
 
+def _timed_vtt(line: str, times: Iterator[int], cue: _Cue) -> str:
+    """The words of a line, each after its time stamp, which must lie within the cue and after the last one."""
+    stamped, last = [], cue.start
+    for word in line.split():
+        at = next(times, None)
+        if at is not None and last < at < cue.end:
+            stamped.append(f"<{_stamp(at, '.')}>{_escape_vtt(word)}")
+            last = at
+        else:
+            stamped.append(_escape_vtt(word))
+    return " ".join(stamped)
+
+
 def _cues(utterances: Sequence[Utterance]) -> list[_Cue]:
-    """Cues in order of time; each ends where the next begins, at the latest, and lasts at least 1 ms."""
+    """Cues in order of time that last at least 1 ms, and do not overlap.
+
+    One that would be too short to be read stands on for as long as nothing else is said.
+    """
     cues: list[_Cue] = []
     for utterance in utterances:
-        for start, end, text in _pieces(utterance):
-            begin = max(round(start * 1000), 0)
+        for piece in _pieces(utterance):
+            begin = max(round(piece.start * 1000), 0)
             if cues and begin < cues[-1].end:
-                last = cues[-1]
-                cut = max(begin, last.start + 1)
-                cues[-1] = _Cue(last.start, cut, last.text, last.speaker)
+                cut = max(begin, cues[-1].start + 1)
+                cues[-1] = replace(cues[-1], end=cut)
                 begin = cut
-            cues.append(_Cue(begin, max(round(end * 1000), begin + 1), text, _name(utterance.speaker)))
-    return cues
+            end = max(round(piece.end * 1000), begin + 1)
+            words = tuple(round(at * 1000) for at in piece.words)
+            cues.append(_Cue(begin, end, piece.text, _name(utterance.speaker), words))
+    following = itertools.zip_longest(cues, (cue.start for cue in cues[1:]))
+    return [_readable(cue, limit) for cue, limit in following]
 
 
-def _pieces(utterance: Utterance) -> list[tuple[float, float, str]]:
-    """(start, end, text) for each screenful: by the words' times where known, else by the share of characters."""
+def _readable(cue: _Cue, limit: int | None) -> _Cue:
+    """The cue, standing long enough to be read, but not beyond `limit` (milliseconds) nor longer than LINGER_S more."""
+    wanted = max(COMFORTABLE_S, len(cue.text) / READ_CHARS_PER_S) * 1000
+    end = min(cue.start + round(wanted), cue.end + round(LINGER_S * 1000))
+    end = end if limit is None else min(end, limit)
+    return replace(cue, end=max(cue.end, end))
+
+
+def _pieces(utterance: Utterance) -> list[_Piece]:
+    """A piece for each screenful: by the words' times where known, else by the share of characters."""
     text = _plain(utterance.text)
     if not text:
         return []
     room = CUE_CHARS - (len(_name(utterance.speaker)) + 2 if utterance.speaker else 0)
     parts = _screens(text, max(room, LINE_CHARS))
-    bounds = _bounds_by_words(parts, utterance.words) if utterance.words else None
-    if bounds is None:
-        length = utterance.end - utterance.start
-        shares = [0]
-        for part in parts:
-            shares.append(shares[-1] + len(part))
-        times = [utterance.start + length * share / shares[-1] for share in shares]
-        bounds = list(itertools.pairwise(times))
-    return [(start, end, part) for (start, end), part in zip(bounds, parts, strict=True)]
+    if utterance.words and (pieces := _pieces_by_words(parts, utterance.words)) is not None:
+        return pieces
+    length = utterance.end - utterance.start
+    shares = [0]
+    for part in parts:
+        shares.append(shares[-1] + len(part))
+    times = [utterance.start + length * share / shares[-1] for share in shares]
+    return [
+        _Piece(start, end, part) for (start, end), part in zip(itertools.pairwise(times), parts, strict=True)
+    ]
 
 
-def _bounds_by_words(parts: Sequence[str], words: Sequence[SpokenWord]) -> list[tuple[float, float]] | None:
-    """Times of the parts, or None where the words do not spell them."""
+def _pieces_by_words(parts: Sequence[str], words: Sequence[SpokenWord]) -> list[_Piece] | None:
+    """The parts with their times, or None where the words do not spell them."""
     counts = [len(part.split()) for part in parts]
     if sum(counts) != len(words):
         return None
-    bounds, first = [], 0
-    for count in counts:
-        bounds.append((words[first].start, words[first + count - 1].end))
+    pieces, first = [], 0
+    for part, count in zip(parts, counts, strict=True):
+        own = words[first : first + count]
+        pieces.append(_Piece(own[0].start, own[-1].end, part, tuple(word.start for word in own)))
         first += count
-    return bounds
+    return pieces
 
 
 def _screens(text: str, room: int) -> list[str]:
-    """Cuts text into parts of at most `room` characters, of about equal length, preferably after a sentence."""
-    if len(text) <= room:
+    """Cuts text into parts of at most `room` characters that fit two lines, of about equal length, preferably after a
+    sentence.
+    """
+    if len(text) <= LINE_CHARS or (len(text) <= room and _in_two(text) is not None):
         return [text]
     parts: list[str] = []
     rest = text
-    while len(rest) > room:
-        pieces = -(-len(rest) // room)
+    while len(rest) > LINE_CHARS and (len(rest) > room or _in_two(rest) is None):
+        pieces = max(2, -(-len(rest) // room))
         goal = len(rest) / pieces  # an even share, so that no lone word is left over
         breaks = [match.start() for match in re.finditer(" ", rest[: room + 1])]
+        breaks = [at for at in breaks if at <= LINE_CHARS or _in_two(rest[:at]) is not None] or breaks[:1]
         if not breaks:
             parts, rest = [*parts, rest[:room]], rest[room:]
             continue
-        cut = min(breaks, key=lambda at: abs(at - goal) - (room / 4 if rest[at - 1] in ".?!…,;:" else 0))
+        cut = min(breaks, key=lambda at: abs(at - goal) - room * _pause(rest[at - 1]) / 4)
         parts, rest = [*parts, rest[:cut]], rest[cut + 1 :]
     return [*parts, rest] if rest else parts
 
 
+def _pause(last: str) -> float:
+    """How good a place to break follows a character, 0..1."""
+    if last in ".?!…。？！":
+        return 1.0
+    return 0.7 if last in ",;:—–、，" else 0.0
+
+
+def _in_two(text: str) -> tuple[str, str] | None:
+    """Two lines of at most LINE_CHARS: of about one length, rather broken after punctuation; None where two are not
+    enough.
+    """
+    breaks = [at for at in range(len(text)) if text[at] == " "]
+    fitting = [at for at in breaks if at <= LINE_CHARS and len(text) - at - 1 <= LINE_CHARS]
+    if not fitting:
+        return None
+    middle = len(text) / 2
+    cut = min(fitting, key=lambda at: abs(at - middle) - LINE_CHARS * _pause(text[at - 1]) / 4)
+    return text[:cut], text[cut + 1 :]
+
+
 def _wrapped(text: str) -> list[str]:
-    """One line if it fits, else lines of even length: two where two do."""
+    """One line if it fits, two if they do, else as many as it takes."""
     if len(text) <= LINE_CHARS:
         return [text]
-    for width in range(-(-len(text) // 2), LINE_CHARS + 1):
-        lines = textwrap.wrap(text, width, break_on_hyphens=False)
-        if len(lines) <= 2:
-            return lines
-    return textwrap.wrap(text, LINE_CHARS, break_on_hyphens=False)
+    return list(_in_two(text) or textwrap.wrap(text, LINE_CHARS, break_on_hyphens=False))
 
 
 def _stamp(milliseconds: int, point: str) -> str:

@@ -21,11 +21,12 @@ class View:
     """A window, its voices, and whose they are held to be."""
 
     first: int  # frame of the session
-    active: NDArray[np.bool_]  # [frames, LOCALS]
-    voiceprints: Array  # [LOCALS, VOICEPRINT]
-    clean: Array  # [LOCALS]: seconds of speech alone behind each
+    active: NDArray[np.bool_]  # [frames, voices]
+    voiceprints: Array  # [voices, VOICEPRINT]
+    clean: Array  # [voices]: seconds of speech alone behind each
     speakers: list[int] = field(default_factory=lambda: [NOBODY] * LOCALS)
     similarity: list[float] = field(default_factory=lambda: [0.0] * LOCALS)  # to those speakers
+    local: tuple[int, ...] = tuple(range(LOCALS))  # the network's voice that each is, or is part of
 
     @property
     def end(self) -> int:
@@ -34,19 +35,23 @@ class View:
 
     def heard(self) -> list[int]:
         """The voices that speak in it."""
-        return [local for local in range(LOCALS) if self.active[:, local].any()]
+        return np.flatnonzero(self.active.any(axis=0)).tolist()
+
+    def whole(self, voice: int) -> bool:
+        """Whether it is all of a voice of the network."""
+        return self.local.count(self.local[voice]) == 1
 
     def fresh_alone(self, since: int) -> Array:
-        """[LOCALS]: seconds from a frame on in which each speaks alone."""
+        """[voices]: seconds from a frame on in which each speaks alone."""
         part = self.active[max(0, since - self.first) :]
         alone = part & (part.sum(axis=1, keepdims=True) == 1)
         return np.asarray(alone.sum(axis=0) * FRAME / SAMPLE_RATE, np.float32)
 
     def continuity(self, before: View) -> Array:
-        """[LOCALS, LOCALS of before]: how much of a voice here, where both looked, is that voice there; 0..1."""
+        """[voices, voices of before]: how much of a voice here, where both looked, is that voice there; 0..1."""
         start, end = max(self.first, before.first), min(self.end, before.end)
         if start >= end:
-            return np.zeros((LOCALS, LOCALS), np.float32)
+            return np.zeros((self.active.shape[1], before.active.shape[1]), np.float32)
         here = self.active[start - self.first : end - self.first].astype(np.float32)
         there = before.active[start - before.first : end - before.first].astype(np.float32)
         shared = here.T @ there

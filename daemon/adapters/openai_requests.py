@@ -17,9 +17,9 @@ from pydantic import ConfigDict, Field
 from daemon.asked import Asked
 from daemon.recordings_api import MAX_PROMPT, MAX_VOCABULARY, Phrase
 from streaming.audio import Samples
-from streaming.containers import decode_recording
 from streaming.errors import AudioError, BadMessage
 from streaming.events import Record
+from streaming.recorded import decode_recording
 from streaming.window import SAMPLE_RATE
 
 # What clients ask for that were written for OpenAI's service: they get the default model.

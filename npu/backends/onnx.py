@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from onnxruntime import GraphOptimizationLevel, OrtValue
 
 from npu.architecture import Architecture
+from npu.backends.windows import cut, each_once, heard, mean_of_heads, reordered, side_by_side
 from npu.model import Cache
 from streaming.errors import ModelError
 from streaming.window import SAMPLE_RATE
@@ -20,7 +21,9 @@ from streaming.window import SAMPLE_RATE
 Array = NDArray[np.float32]
 
 _ERRORS_ONLY = 3
-_UNHEARD = -1e9  # added to the score of a state that is only padding
+_ROOM = 96  # tokens that a cache has room for at first: few windows of speech hold more
+_CROSS = "c"  # begins the names of the decoder's inputs that come from the encoder
+_STATES = "frames"  # the name of their dimension that is as long as the window
 _CPU = "CPUExecutionProvider"
 # short names of execution providers, and the package whose ONNX Runtime has them
 _PROVIDERS = {
@@ -43,16 +46,18 @@ def provider_of(device: str) -> str:
     return provider
 
 
-def load_session(model: bytes | Path, device: str = "auto") -> onnxruntime.InferenceSession:
-    """A resident session with one thread: sessions of audio run side by side, not one on many threads."""
+def load_session(model: bytes | Path, device: str = "auto", threads: int = 1) -> onnxruntime.InferenceSession:
+    """A resident session, of one thread if nothing else is said: sessions of audio run side by side."""
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _ERRORS_ONLY
     providers = list(dict.fromkeys((provider_of(device), _CPU)))
     try:
         source = model if isinstance(model, bytes) else str(model)
-        return onnxruntime.InferenceSession(source, options, providers=providers)
+        session = onnxruntime.InferenceSession(source, options, providers=providers)
+        session._model_bytes = None  # it keeps them to change its provider one day, which nobody asks for
+        return session
     except Exception as error:  # the runtime's exceptions share no narrower base
         what = "a model held in memory" if isinstance(model, bytes) else str(model)
         raise ModelError(f"ONNX Runtime cannot load {what} on {device}: {_first_line(error)}") from error
@@ -91,9 +96,15 @@ class OnnxEncoded:
         self, backend: OnnxBackend, cross: Mapping[str, OrtValue], frames: int, capacity: int
     ) -> None:
         self.backend = backend
-        self.cross = cross  # by name: [1, heads, states, head width]
+        self.cross = cross  # by name: keys and values [1, ...], as the decoder wants them
         self.frames = frames  # of the states, those that hold the audio
         self.capacity = capacity  # tokens its decodings will hardly exceed
+
+    @property
+    def states(self) -> int:
+        """Padding included."""
+        name, axis = next((name, axis) for name, axis in self.backend.cross.items() if axis is not None)
+        return int(self.cross[name].shape()[axis])
 
     def start(self) -> OnnxCache:
         """An empty cache over this window."""
@@ -112,7 +123,7 @@ class OnnxCache:
         for name, value in encoded.cross.items():
             self._binding.bind_ortvalue_input(name, value)
         self._stored = np.zeros((2 * self._architecture.layers, 1, 0, 0, 0), np.float32)
-        self._reserve(encoded.capacity)
+        self._reserve(min(encoded.capacity, _ROOM))
         self._results = ("logits", *(f"a{i}" for i in self._architecture.aligned))
         self._attended: list[
             tuple[int, list[OrtValue]]
@@ -143,9 +154,9 @@ class OnnxCache:
             raise ModelError(f"a decoding of {after} tokens does not fit; decode a shorter window")
         if after >= self._capacity:
             self._reserve(max(after, 2 * self._capacity))
-        self._bind("tokens", np.array([tokens], np.int64))
-        self._bind("past", np.array([after], np.int32))
-        self._bind("total", np.array([after + 1], np.int32))  # with the dummy behind the last token
+        _bind(self._binding, "tokens", np.array([tokens], np.int64))
+        _bind(self._binding, "past", np.array([after], np.int32))
+        _bind(self._binding, "total", np.array([after + 1], np.int32))  # with the dummy behind the last token
         for name in self._results:
             self._binding.bind_output(name, "cpu")
         self._session.run_with_iobinding(self._binding)
@@ -159,7 +170,7 @@ class OnnxCache:
         """[length, frames]: the mean over the aligned heads."""
         found = np.zeros((self._length, self.encoded.frames), np.float32)
         for start, layers in self._attended:
-            rows = _mean_of_heads([layer.numpy() for layer in layers], self._architecture)[0]
+            rows = mean_of_heads([layer.numpy() for layer in layers], self._architecture)[0]
             stop = min(start + len(rows), self._length)
             found[start:stop] = rows[: stop - start, : self.encoded.frames]
         return found
@@ -168,9 +179,6 @@ class OnnxCache:
     def stored(self) -> Array:
         """[2 * layers, 1, heads, length, stored width]: what is cached, keys and values of a layer in turn."""
         return self._stored[..., : self._length, :]
-
-    def _bind(self, name: str, value: NDArray[Any]) -> None:
-        self._binding.bind_ortvalue_input(name, OrtValue.ortvalue_from_numpy(value))
 
     def _reserve(self, tokens: int) -> None:
         """Makes room for so many tokens and the dummy behind them, keeping what is cached."""
@@ -182,15 +190,14 @@ class OnnxCache:
         )
         if self._length:
             self._stored[:, :, :, : self._length] = before[:, :, :, : self._length]
-        for i in range(size.layers):
-            for name, stored in ((f"k{i}", self._stored[2 * i]), (f"v{i}", self._stored[2 * i + 1])):
-                value = OrtValue.ortvalue_from_numpy(stored)
-                self._binding.bind_ortvalue_input(f"p{name}", value)
-                self._binding.bind_ortvalue_output(f"n{name}", value)
+        _bind_stored(self._binding, self._stored)
 
 
 class OnnxBatch:
-    """Keys and values of decodings in lockstep, padded to the longest window. For one thread at a time."""
+    """Keys and values of decodings in lockstep, padded to the longest window. For one thread at a time.
+
+    Decodings of one window share its keys and values.
+    """
 
     def __init__(
         self,
@@ -204,18 +211,17 @@ class OnnxBatch:
         self._frames = [cache.encoded.frames for cache in starts]
         self._lengths = np.array([cache.length for cache in starts], np.int32)  # tokens that each holds
         self._attended: list[Array] | None = [] if attended else None  # of each call: [decodings, states]
-        encoded = [cache.encoded for cache in starts]
-        states = [int(each.cross["ck0"].shape()[2]) for each in encoded]
-        self._heard = np.zeros((len(starts), 1, 1, max(states)), np.float32)
-        self._cross = {
-            name: np.zeros((len(starts), size.heads, max(states), size.head_width), np.float32)
-            for name in encoded[0].cross
-        }
-        for row, window in enumerate(encoded):
-            self._heard[row, ..., states[row] :] = _UNHEARD
-            for name, value in window.cross.items():
-                self._cross[name][row, :, : states[row]] = value.numpy()[0]
-        capacity = max(max(cache.encoded.capacity, cache.length + 1) for cache in starts)
+        self._moves: list[tuple[int, list[int]]] = []  # after so many calls, these decodings were kept
+        windows, self._beams = each_once(cache.encoded for cache in starts)
+        self._axes = windows[0].backend.cross
+        self._heard = heard([window.states for window in windows])
+        self._cross = dict(windows[0].cross)  # those of a single window are used where they lie
+        if len(windows) > 1:
+            for name, axis in self._axes.items():
+                laid = side_by_side([window.cross[name].numpy() for window in windows], axis)
+                self._cross[name] = OrtValue.ortvalue_from_numpy(laid)
+        longest = int(self._lengths.max())
+        capacity = min(longest + _ROOM, max(longest + 1, *(cache.encoded.capacity for cache in starts)))
         self._stored = [
             np.zeros((len(starts), size.heads, capacity, size.stored_width), np.float32)
             for _ in range(2 * size.layers)
@@ -231,11 +237,13 @@ class OnnxBatch:
         if longest == self._architecture.most_tokens:
             raise ModelError(f"a decoding of {longest + 1} tokens does not fit; decode a shorter window")
         if longest == self._stored[0].shape[2]:
-            self._stored = [np.concatenate([each, np.zeros_like(each)], axis=2) for each in self._stored]
+            for i, stored in enumerate(self._stored):
+                more = np.zeros((*stored.shape[:2], _ROOM, stored.shape[3]), np.float32)
+                self._stored[i] = np.concatenate([stored, more], axis=2)
             self._bind_all()
-        self._bind("tokens", np.array([tokens], np.int64))
-        self._bind("past", self._lengths)
-        self._bind("total", np.array([longest + 1], np.int32))
+        _bind(self._binding, "tokens", np.array([tokens], np.int64))
+        _bind(self._binding, "past", self._lengths)
+        _bind(self._binding, "total", np.array([longest + 1], np.int32))
         names = ["logits"]
         if self._attended is not None:
             names += [f"a{i}" for i in self._architecture.aligned]
@@ -244,73 +252,85 @@ class OnnxBatch:
         self._session.run_with_iobinding(self._binding)
         logits, *attended = (value.numpy() for value in self._binding.get_outputs()[-len(names) :])
         if self._attended is not None:
-            self._attended.append(_mean_of_heads(attended, self._architecture)[:, 0])
+            where = mean_of_heads(attended, self._architecture)  # [windows, decodings of a window, states]
+            self._attended.append(where.reshape(len(tokens), -1))
         self._lengths = self._lengths + np.int32(1)
         return np.asarray(logits[0], np.float32)
 
     def keep(self, rows: Sequence[int]) -> None:
         """Goes on with these decodings; the padding shrinks to the longest of their windows."""
-        rows = list(rows)
+        before, longest = list(range(len(self._heard))), self._heard.shape[-1]
+        windows, self._beams = each_once(before[row // self._beams] for row in rows)
         self._frames = [self._frames[row] for row in rows]
-        self._lengths = self._lengths[rows]
-        longest = int((self._heard[rows] == 0).sum(axis=-1).max())
-        self._heard = np.ascontiguousarray(self._heard[rows, ..., :longest])
-        self._cross = {
-            name: np.ascontiguousarray(value[rows, :, :longest]) for name, value in self._cross.items()
-        }
-        self._stored = [np.ascontiguousarray(each[rows]) for each in self._stored]
+        self._lengths = self._lengths[list(rows)]
+        if windows != before:
+            longest = int((self._heard[windows] == 0).sum(axis=-1).max())
+            self._heard = np.ascontiguousarray(self._heard[windows, ..., :longest])
+            for name, value in self._cross.items():  # one by one: together they are large
+                left = np.ascontiguousarray(cut(value.numpy()[windows], self._axes[name], longest))
+                self._cross[name] = OrtValue.ortvalue_from_numpy(left)
         if self._attended is not None:
-            self._attended = [call[rows, :longest] for call in self._attended]
-        self._bind_all()
+            self._moves.append((len(self._attended), list(rows)))
+        moved = windows != before or len(rows) != len(self._stored[0])
+        used = int(self._lengths.max())
+        for i, stored in enumerate(self._stored):
+            self._stored[i] = reordered(stored, rows, used, used + _ROOM)
+        if moved:
+            self._bind_all()
 
     def attention(self, row: int) -> Array:
         """[calls, frames]: the mean over the aligned heads."""
         if self._attended is None:
             raise ModelError("the attention of this batch was not kept; start it with `attended`")
-        frames = self._frames[row]
-        rows = [call[row, :frames] for call in self._attended]
-        return np.array(rows, np.float32).reshape(len(rows), frames)
-
-    def _bind(self, name: str, value: NDArray[Any]) -> None:
-        self._binding.bind_ortvalue_input(name, OrtValue.ortvalue_from_numpy(value))
+        found = np.zeros((len(self._attended), self._frames[row]), np.float32)
+        moves = list(self._moves)
+        for call in reversed(range(len(found))):
+            while moves and moves[-1][0] > call:
+                row = moves.pop()[1][row]  # where it stood before
+            found[call] = self._attended[call][row, : found.shape[1]]
+        return found
 
     def _bind_all(self) -> None:
         """Binds what stays where it is from call to call."""
         self._binding = self._session.io_binding()
-        self._bind("heard", self._heard)
+        _bind(self._binding, "heard", self._heard)
         for name, value in self._cross.items():
-            self._bind(name, value)
-        for i in range(self._architecture.layers):
-            for name, stored in ((f"k{i}", self._stored[2 * i]), (f"v{i}", self._stored[2 * i + 1])):
-                value = OrtValue.ortvalue_from_numpy(stored)
-                self._binding.bind_ortvalue_input(f"p{name}", value)
-                self._binding.bind_ortvalue_output(f"n{name}", value)
+            self._binding.bind_ortvalue_input(name, value)
+        _bind_stored(self._binding, self._stored)
 
 
 class OnnxBackend:
     """An encoder and a decoder graph, resident. Caches belong to decodings, so threads may share it.
 
-    `lockstep` makes the decoder of batches when the first one is started: live streams never need it.
+    `lockstep` makes the decoder of batches when the first one is started: live streams never need it. The others may
+    be made when their turn comes as well: large graphs are then not in memory together. `threads` work on one call.
     """
 
     def __init__(
         self,
         architecture: Architecture,
-        encoder: bytes,
-        decoder: bytes,
+        encoder: bytes | Callable[[], bytes],
+        decoder: bytes | Callable[[], bytes],
         lockstep: Callable[[], bytes],
         device: str = "auto",
+        threads: int = 1,
     ) -> None:
         self.architecture = architecture
         self.name = architecture.name
         self.device = f"{'cpu' if device == 'auto' else device} (onnxruntime {onnxruntime.__version__})"
-        self._encoder = load_session(encoder, device)
-        self.decoder = load_session(decoder, device)
+        self._encoder = load_session(encoder() if callable(encoder) else encoder, device, threads)
+        self.decoder = load_session(decoder() if callable(decoder) else decoder, device, threads)
         self._lockstep = lockstep
         self._batches: onnxruntime.InferenceSession | None = None
         self._loading = threading.Lock()
         self._device = device
-        self._cross = [f"c{part}{i}" for i in range(architecture.layers) for part in "kv"]
+        self._threads = threads
+        # what the decoder wants of the encoder, and along which axis the states lie
+        self.cross = {
+            each.name: tuple(each.shape).index(_STATES) if _STATES in each.shape else None
+            for each in self.decoder.get_inputs()
+            if each.name.startswith(_CROSS)
+        }
 
     def encode(self, audio: Array, short: bool = False) -> OnnxEncoded:
         """audio [n] at 16 kHz -> the window, ready to be decoded; ModelError when it is too long."""
@@ -319,11 +339,31 @@ class OnnxBackend:
             raise ModelError(
                 f"a window of {len(audio) / SAMPLE_RATE:.1f} s; {self.name} takes at most {longest} s"
             )
-        prepared = OrtValue.ortvalue_from_numpy(self.architecture.prepare(audio, short))
-        values = self._encoder.run_with_ort_values(self._cross, {"audio": prepared})
-        capacity = self.architecture.token_limit(len(audio), SAMPLE_RATE) + 2
-        frames = min(self.architecture.states(len(audio)), int(values[0].shape()[2]))
-        return OnnxEncoded(self, dict(zip(self._cross, values, strict=True)), frames, capacity)
+        return self._encoded(self.architecture.prepare(audio, short), len(audio))
+
+    def encode_features(self, features: Array, short: bool = False) -> OnnxEncoded:
+        """features [frames, bins], a slice of a recording's (`npu.mel`) -> the window, ready to be decoded.
+
+        At the recording's end zeros fill the context, unless it is to be `short`; ModelError when it is too long.
+        """
+        shape = self.architecture.spectrogram
+        if shape is None:
+            raise ModelError(f"{self.name} hears audio, not features of it")
+        if len(features) > shape.frames or features.shape[1:] != (shape.bins,):
+            raise ModelError(
+                f"features of shape {features.shape}; {self.name} takes at most {(shape.frames, shape.bins)}"
+            )
+        samples = len(features) * self.architecture.samples_per_state // shape.frames_per_state
+        return self._encoded(shape.fitted(features, short), samples)
+
+    def _encoded(self, prepared: Array, samples: int) -> OnnxEncoded:
+        values = self._encoder.run_with_ort_values(
+            list(self.cross), {"audio": OrtValue.ortvalue_from_numpy(np.ascontiguousarray(prepared))}
+        )
+        capacity = self.architecture.token_limit(samples, SAMPLE_RATE) + 2
+        encoded = OnnxEncoded(self, dict(zip(self.cross, values, strict=True)), 0, capacity)
+        encoded.frames = min(self.architecture.states(samples), encoded.states)
+        return encoded
 
     def extend(self, cache: Cache, tokens: tuple[int, ...]) -> Array:
         """One pass for k tokens on top of the cache -> logits [k, vocabulary]."""
@@ -338,14 +378,20 @@ class OnnxBackend:
             raise TypeError(f"caches of another backend given to {type(self).__name__}")
         with self._loading:
             if self._batches is None:
-                self._batches = load_session(self._lockstep(), self._device)
+                self._batches = load_session(self._lockstep(), self._device, self._threads)
         return OnnxBatch(self._batches, self.architecture, ours, attended)
 
 
-def _mean_of_heads(layers: Sequence[Array], architecture: Architecture) -> Array:
-    """Of each aligned layer [windows, heads, k, states] -> [windows, k, states], the mean over the aligned heads."""
-    chosen = [layer[:, heads] for layer, heads in zip(layers, architecture.aligned.values(), strict=True)]
-    return np.asarray(np.concatenate(chosen, axis=1).mean(axis=1), np.float32)
+def _bind(binding: Any, name: str, value: NDArray[Any]) -> None:
+    binding.bind_ortvalue_input(name, OrtValue.ortvalue_from_numpy(value))
+
+
+def _bind_stored(binding: Any, stored: Iterable[Array]) -> None:
+    """Keys and values of each layer in turn: what goes in comes out of the same memory."""
+    for at, each in enumerate(stored):
+        name, value = f"{'kv'[at % 2]}{at // 2}", OrtValue.ortvalue_from_numpy(each)
+        binding.bind_ortvalue_input(f"p{name}", value)
+        binding.bind_ortvalue_output(f"n{name}", value)
 
 
 def _first_line(error: Exception) -> str:

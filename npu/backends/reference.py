@@ -1,6 +1,6 @@
-"""Moonshine in plain NumPy, float32: the readable oracle that every fast backend is held to.
+"""Encoders and decoders in plain NumPy, float32: the readable oracle that every fast backend is held to.
 
-The same three verbs. The matrices are the shipped 8-bit ones, dequantised; activations are never quantised.
+The same three verbs. Moonshine's matrices are the shipped 8-bit ones, dequantised; activations are never quantised.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from npu.architecture import Architecture
 from npu.model import Cache, OneByOne
-from npu.weights import Attention, Convolution, DecoderLayer, EncoderLayer, Linear, Weights
+from npu.weights import Attention, Convolution, DecoderLayer, EncoderLayer, Matrix, Norm, Weights
 
 Array = NDArray[np.float32]
 
@@ -23,7 +23,7 @@ _EPSILON = 1e-5
 _erf = np.vectorize(erf, otypes=[np.float32])
 
 
-def linear(x: Array, weights: Linear) -> Array:
+def linear(x: Array, weights: Matrix) -> Array:
     """x [rows, k] -> [rows, n]."""
     y = x @ weights.dense()
     return y if weights.bias is None else y + weights.bias
@@ -37,10 +37,11 @@ def convolve(x: Array, convolution: Convolution) -> Array:
     return y if convolution.bias is None else y + convolution.bias[:, None]
 
 
-def norm(x: Array, gain: Array) -> Array:
+def norm(x: Array, after: Norm) -> Array:
     """Layer normalisation of x [rows, width]."""
     centred = x - x.mean(axis=-1, keepdims=True)
-    return np.asarray(centred / np.sqrt(x.var(axis=-1, keepdims=True) + _EPSILON) * gain, np.float32)
+    y = np.asarray(centred / np.sqrt(x.var(axis=-1, keepdims=True) + _EPSILON) * after.gain, np.float32)
+    return y if after.offset is None else y + after.offset
 
 
 def gelu(x: Array) -> Array:
@@ -138,47 +139,117 @@ class ReferenceCache:
         return ReferenceCache(self.encoded, list(self.keys), list(self.values), dict(self.seen))
 
 
-class ReferenceBackend:
-    """The whole model, weight by weight."""
+class Reference:
+    """A decoder and the attention of either side, weight by weight: what the families' references share."""
 
     device = "cpu (numpy)"
 
-    def __init__(self, architecture: Architecture, weights: Weights) -> None:
+    def __init__(
+        self, architecture: Architecture, layers: Sequence[DecoderLayer], last: Norm, head: Matrix
+    ) -> None:
+        """last: the norm in front of the head."""
         self.name = architecture.name
         self._architecture = architecture
-        self._weights = weights
+        self._layers = layers
+        self._last = last
+        self._head = head
 
     def encode(self, audio: Array, short: bool = False) -> ReferenceEncoded:
         """audio [n] at 16 kHz -> encoder states."""
-        weights, heads = self._weights, self._architecture.heads
-        laid = self._architecture.prepare(audio, short).reshape(1, -1)[
-            :, :-1
-        ]  # a convolution sees one less than two hops
-        x = self._stem(laid)
-        for layer in weights.encoder:
-            x = self._encoder_layer(x, layer)
-        states = norm(x, weights.encoder_norm)
-        cross = [
-            (apart(linear(states, layer.cross.key), heads), apart(linear(states, layer.cross.value), heads))
-            for layer in weights.decoder
-        ]
-        return ReferenceEncoded(states, cross, self._architecture.aligned)
+        return self._encoded(self._states(self._architecture.prepare(audio, short)))
 
     def extend(self, cache: Cache, tokens: tuple[int, ...]) -> Array:
         """One pass for k tokens on top of the cache -> logits [k, vocabulary]."""
         if not isinstance(cache, ReferenceCache):
             raise TypeError(f"a cache of {type(cache).__name__} given to {type(self).__name__}")
-        embedding = self._weights.embedding
-        rows = embedding.values[list(tokens)].astype(np.float32) - np.float32(embedding.zero)
-        x: Array = rows * embedding.scale
         start = cache.length
-        for i, layer in enumerate(self._weights.decoder):
+        x = self._embedded(tokens, start)
+        for i, layer in enumerate(self._layers):
             x = self._decoder_layer(x, layer, cache, i, start)
-        return linear(norm(x, self._weights.decoder_norm), self._weights.head)
+        return linear(norm(x, self._last), self._head)
 
     def together(self, starts: Sequence[Cache], attended: bool) -> OneByOne:
         """Decodings one by one."""
         return OneByOne(self, starts)
+
+    def _states(self, prepared: Array) -> Array:
+        """What the encoder graph takes -> [states, width]."""
+        raise NotImplementedError
+
+    def _embedded(self, tokens: tuple[int, ...], start: int) -> Array:
+        """Tokens from position `start` on -> [k, width]."""
+        raise NotImplementedError
+
+    def _network(self, h: Array, layer: DecoderLayer) -> Array:
+        """The part of a decoder layer behind its last norm."""
+        raise NotImplementedError
+
+    def _turned(self, x: Array, start: int) -> Array:
+        """Queries or keys [heads, positions, head width], turned by their position where the family does that."""
+        return x
+
+    def _encoded(self, states: Array) -> ReferenceEncoded:
+        heads = self._architecture.heads
+        cross = [
+            (apart(linear(states, layer.cross.key), heads), apart(linear(states, layer.cross.value), heads))
+            for layer in self._layers
+        ]
+        return ReferenceEncoded(states, cross, self._architecture.aligned)
+
+    def _encoder_layer(self, x: Array, layer: EncoderLayer, heads: int) -> Array:
+        query, key, value = self._projected(norm(x, layer.attention_norm), layer.attention, heads, start=0)
+        seen, _ = attend(query, key, value)
+        x = x + linear(seen, layer.attention.output)
+        return x + linear(gelu(linear(norm(x, layer.network_norm), layer.up)), layer.down)
+
+    def _decoder_layer(
+        self, x: Array, layer: DecoderLayer, cache: ReferenceCache, i: int, start: int
+    ) -> Array:
+        heads = self._architecture.heads
+        query, key, value = self._projected(norm(x, layer.attention_norm), layer.attention, heads, start)
+        cache.keys[i] = np.concatenate([cache.keys[i], key], axis=1)
+        cache.values[i] = np.concatenate([cache.values[i], value], axis=1)
+        k = len(x)
+        later = np.triu(np.full((k, start + k), -np.inf, np.float32), start + 1)  # no token sees one after it
+        seen, _ = attend(query, cache.keys[i], cache.values[i], later)
+        x = x + linear(seen, layer.attention.output)
+        query = apart(linear(norm(x, layer.cross_norm), layer.cross.query), heads)
+        seen, where = attend(query, *cache.encoded.cross[i])
+        if aligned := cache.encoded.aligned.get(i):
+            before = cache.seen.get(i, where[list(aligned), :0])
+            cache.seen[i] = np.concatenate([before, where[list(aligned)]], axis=1)
+        x = x + linear(seen, layer.cross.output)
+        return x + self._network(norm(x, layer.network_norm), layer)
+
+    def _projected(
+        self, h: Array, attention: Attention, heads: int, start: int
+    ) -> tuple[Array, Array, Array]:
+        """Query, key and value with heads apart, the first two turned by their position."""
+        query, key, value = (
+            apart(linear(h, each), heads) for each in (attention.query, attention.key, attention.value)
+        )
+        return self._turned(query, start), self._turned(key, start), value
+
+
+class ReferenceBackend(Reference):
+    """Moonshine."""
+
+    def __init__(self, architecture: Architecture, weights: Weights) -> None:
+        super().__init__(architecture, weights.decoder, weights.decoder_norm, weights.head)
+        self._weights = weights
+
+    def _states(self, prepared: Array) -> Array:
+        """prepared [rows + 1, hop] -> [states, width]."""
+        laid = prepared.reshape(1, -1)[:, :-1]  # a convolution sees one less than two hops
+        x = self._stem(laid)
+        for layer in self._weights.encoder:
+            x = self._encoder_layer(x, layer, self._architecture.heads)
+        return norm(x, self._weights.encoder_norm)
+
+    def _embedded(self, tokens: tuple[int, ...], start: int) -> Array:
+        embedding = self._weights.embedding
+        rows = embedding.values[list(tokens)].astype(np.float32) - np.float32(embedding.zero)
+        return rows * embedding.scale
 
     def _stem(self, audio: Array) -> Array:
         """audio [1, n] -> [frames, width]."""
@@ -189,35 +260,9 @@ class ReferenceBackend:
         x = x * weights.stem_gain[:, None] + weights.stem_offset[:, None]
         return gelu(convolve(gelu(convolve(x, second)), third)).T
 
-    def _encoder_layer(self, x: Array, layer: EncoderLayer) -> Array:
-        query, key, value = self._projected(norm(x, layer.attention_norm), layer.attention, start=0)
-        seen, _ = attend(query, key, value)
-        x = x + linear(seen, layer.attention.output)
-        return x + linear(gelu(linear(norm(x, layer.network_norm), layer.up)), layer.down)
+    def _network(self, h: Array, layer: DecoderLayer) -> Array:
+        hidden, gate = np.split(linear(h, layer.up), 2, axis=1)
+        return linear(silu(gate) * hidden, layer.down)
 
-    def _decoder_layer(
-        self, x: Array, layer: DecoderLayer, cache: ReferenceCache, i: int, start: int
-    ) -> Array:
-        query, key, value = self._projected(norm(x, layer.attention_norm), layer.attention, start)
-        cache.keys[i] = np.concatenate([cache.keys[i], key], axis=1)
-        cache.values[i] = np.concatenate([cache.values[i], value], axis=1)
-        k = len(x)
-        later = np.triu(np.full((k, start + k), -np.inf, np.float32), start + 1)  # no token sees one after it
-        seen, _ = attend(query, cache.keys[i], cache.values[i], later)
-        x = x + linear(seen, layer.attention.output)
-        query = apart(linear(norm(x, layer.cross_norm), layer.cross.query), self._architecture.heads)
-        seen, where = attend(query, *cache.encoded.cross[i])
-        if heads := cache.encoded.aligned.get(i):
-            before = cache.seen.get(i, where[list(heads), :0])
-            cache.seen[i] = np.concatenate([before, where[list(heads)]], axis=1)
-        x = x + linear(seen, layer.cross.output)
-        hidden, gate = np.split(linear(norm(x, layer.network_norm), layer.up), 2, axis=1)
-        return x + linear(silu(gate) * hidden, layer.down)
-
-    def _projected(self, h: Array, attention: Attention, start: int) -> tuple[Array, Array, Array]:
-        """Query, key and value with heads apart, the first two turned by their position."""
-        heads, frequencies = self._architecture.heads, self._weights.frequencies
-        query, key, value = (
-            apart(linear(h, each), heads) for each in (attention.query, attention.key, attention.value)
-        )
-        return rotate(query, frequencies, start), rotate(key, frequencies, start), value
+    def _turned(self, x: Array, start: int) -> Array:
+        return rotate(x, self._weights.frequencies, start)

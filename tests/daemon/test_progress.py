@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+import time
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from daemon.clock import clock
 from daemon.media import Recording
-from daemon.progress import Bar, Report, clock
+from daemon.progress import Bar, Report
 from npu.transcripts import Transcript, Unreadable
 from streaming.errors import AudioError
 from streaming.events import Utterance
@@ -44,7 +46,10 @@ def test_several_recordings() -> None:
     report.close()
     text = out.getvalue()
     assert "amanuensis: three.wav: There is nothing in it.\n" in text
-    assert "[x]/one.{txt,srt}" in text and "no speech" in text and "1:15" in text and "Speakers" not in text
+    assert "[x]/one.{txt,srt}" in text and "none" in text and "1:15" in text and "Speakers" not in text
+    assert all(
+        head in text for head in ("Recording", "Length", "Speech", "Words", "Speed", "Result", "failed")
+    )
     assert "2:30 of audio" in text and "1 of 3 recordings have no transcript" in text
     assert report.failures == 1
 
@@ -55,7 +60,9 @@ def test_recordings_that_were_left_out() -> None:
         console, out = _console()
         report = Report(console)
         for number in range(count):
-            report.kept(Recording(f"{number}.wav", Path(f"{number}.wav")), [Path(f"{number}.txt")])
+            report.kept(
+                Recording(f"{number}.wav", Path(f"{number}.wav")), "left out, --overwrite replaces it."
+            )
         report.close()
         assert out.getvalue().count("\n") == (2 if count == 2 else 1) and "--overwrite" in out.getvalue()
 
@@ -69,10 +76,12 @@ def test_the_bar(assets: Path) -> None:
             bar.say("Loading")
             bar.opened(recording)
             bar.read(recording.name, 10.0)
+            time.sleep(0.6)
             bar.decoded(10.0)
             bar.finished(recording)
         shown = out.getvalue()
         assert ("1/2 beckett.wav" in shown and "0:10 / 0:20" in shown) if terminal else shown == ""
+        assert ("× real time" in shown and "0:01 left" in shown) is terminal
 
 
 def test_the_bar_while_speakers_are_told_apart(assets: Path) -> None:
@@ -85,3 +94,13 @@ def test_the_bar_while_speakers_are_told_apart(assets: Path) -> None:
         bar.decoded(10.0)
         bar.telling_apart(recording.name, 0.5)
     assert "beckett.wav: who speaks" in out.getvalue() and "0:06 / 0:10" in out.getvalue()
+
+
+def test_the_bar_of_work_that_goes_on(assets: Path) -> None:
+    """Begins where the last run ended, which is no speed of this one."""
+    recording = Recording("beckett.wav", assets / "beckett.wav")
+    console, out = _console(terminal=True)
+    with Bar(console, [recording]) as bar:
+        bar.opened(recording, 7.0)
+        bar.decoded(1.0)
+    assert "0:08 / 0:10" in out.getvalue()

@@ -83,7 +83,7 @@ def test_one_session(visit) -> None:
     ("kind", "media_type", "contains"),
     [
         ("json", "application/json", '"language": "en"'),
-        ("srt", "application/x-subrip", "00:00:01,000 --> 00:00:01,750\n"),
+        ("srt", "application/x-subrip", "00:00:01,000 --> 00:00:02,000\n"),
         ("vtt", "text/vtt", "1 &lt; 2 &amp; 3"),
         ("txt", "text/plain", TEXT),
         ("md", "text/markdown", "\\*really\\*"),

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 import wave
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
@@ -94,7 +98,8 @@ def test_a_folder(transcribe, folder: Path) -> None:
     (folder / "one.txt").write_text("edited")
     (folder / "deep" / "two.txt").unlink()
     again = transcribe(folder)
-    assert again.returncode == 0 and "--overwrite" in again.stderr and "deep/two.txt" in again.stderr
+    assert again.returncode == 0 and "one.txt exists; --overwrite" in again.stderr, again.stderr
+    assert "one.wave.txt is up to date" in again.stderr and "deep/two.txt" in again.stderr
     assert (folder / "one.txt").read_text() == "edited"
     assert transcribe(folder, "--overwrite").returncode == 0
     assert "edited" not in (folder / "one.txt").read_text()
@@ -114,7 +119,7 @@ def test_formats(transcribe, assets: Path, folder: Path, tmp_path: Path) -> None
     result = transcribe(folder, "--format", "srt,VTT,.json,md", "-o", out, "--words")
     assert result.returncode == 0, result.stderr
     assert (out / "one.srt").read_text().startswith("1\n00:00:0")
-    assert (out / "one.vtt").read_text().startswith("WEBVTT")
+    assert (out / "one.vtt").read_text().startswith("WEBVTT") and "<00:00:0" in (out / "one.vtt").read_text()
     assert (out / "deep" / "two.md").read_text().startswith("# two.wav\n")
     data = json.loads((out / "one.json").read_text())
     assert data["language"] == "en" and 9 < data["duration"] < 12 and data["speakers"] == []
@@ -174,6 +179,8 @@ def test_a_recording_without_speech(transcribe, tmp_path: Path) -> None:
         (("x.wav", "--diarizer-model", "there"), ("--diarizer pyannote",)),
         (("x.wav", "--language", "fr"), ("English",)),
         (("x.wav", "--model", "enormous"), ("enormous",)),
+        (("x.wav", "--task", "translate"), ("does not translate", "--model")),
+        (("x.wav", "--vocabulary", "@nowhere.txt"), ("@nowhere.txt", "cannot be read")),
         ((".",), ("no recording in the folder",)),
     ],
 )
@@ -202,7 +209,107 @@ def test_ctrl_c(env: dict[str, str], assets: Path, tmp_path: Path) -> None:
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=20)
-    assert process.returncode == 130 and err == ""
+    assert process.returncode == 130
+    assert err == "Interrupted. What is done is kept; the same command goes on with the rest.\n"
     texts = sorted(tmp_path.glob("*.txt"))
     assert 0 < len(texts) < 400 and all(path.read_text() for path in texts)
-    assert not list(tmp_path.glob(".*"))
+    assert {path.name for path in tmp_path.glob(".*")} <= {".amanuensis.jsonl"}
+
+
+def test_a_recording_that_changes(transcribe, assets: Path, tmp_path: Path) -> None:
+    """Or other options make its transcript anew, unless somebody has edited it."""
+    shutil.copy(assets / "beckett.wav", tmp_path / "talk.wav")
+    assert transcribe("talk.wav", "-f", "txt").returncode == 0
+    assert "is up to date" in transcribe("talk.wav", "-f", "txt").stderr
+    assert "written to" in transcribe("talk.wav", "-f", "txt", "--vocabulary", "Beckett, tried").stderr
+    shutil.copy(assets / "success.wav", tmp_path / "talk.wav")
+    assert "written to" in transcribe("talk.wav", "-f", "txt", "--vocabulary", "Beckett,tried").stderr
+    assert (tmp_path / "talk.txt").read_text() == ""
+
+
+def _long(assets: Path, target: Path, times: int) -> None:
+    """One recording many times over."""
+    with wave.open(str(assets / "two_cities.wav")) as file:
+        audio, shape = file.readframes(file.getnframes()), file.getparams()
+    with wave.open(str(target), "wb") as file:
+        file.setparams(shape)
+        file.writeframes(audio * times)
+
+
+@pytest.mark.parametrize("options", [(), ("--diarize",)])
+def test_a_process_that_is_killed(
+    env: dict[str, str], transcribe, assets: Path, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    """In the middle of a long recording: the next one goes on there, and the transcript is the same."""
+    _long(assets, tmp_path / "long.wav", 6 if options else 24)  # 4 or 18 minutes
+    sidecar = tmp_path / "out" / ".long.amanuensis"
+    command = ["transcribe", "long.wav", "-f", "json,srt", "-o", "out", *options]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "daemon", *command], env={**os.environ, **env}, cwd=tmp_path
+    )
+    with process:
+        while not sidecar.exists() or sidecar.stat().st_size < 10_000:
+            assert process.poll() is None
+            time.sleep(0.005)
+        process.kill()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [sidecar.name]
+    again = transcribe(*command[1:])
+    assert again.returncode == 0, again.stderr
+    assert not sidecar.exists() and (tmp_path / "out" / "long.srt").read_text().startswith("1\n")
+    assert transcribe("long.wav", "-f", "json,srt", "-o", "whole", *options).returncode == 0
+    parts, whole = (json.loads((tmp_path / name / "long.json").read_text()) for name in ("out", "whole"))
+    assert parts["segments"] == whole["segments"] and parts["duration"] == whole["duration"]
+    assert parts["speech"] == pytest.approx(whole["speech"], abs=0.1)
+
+
+HOSTILE = {
+    "letter.wav": b"Dear all,\n" * 100,
+    "empty.mp3": b"",
+    "zeros.mp4": bytes(5_000),
+    "cut.flac": b"fLaC\0\0\0\x22\x10",
+}
+
+
+def test_files_of_all_kinds(transcribe, assets: Path, tmp_path: Path) -> None:
+    """What cannot be read is named with the reason, a sentence each; nothing is left under a final name."""
+    for name, data in HOSTILE.items():
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "folder.wav").mkdir()
+    (tmp_path / "loop.wav").symlink_to(tmp_path / "loop.wav")
+    odd = "a\nb\x1b[31m.wav"
+    (tmp_path / odd).write_bytes(b"no")
+    shutil.copy(assets / "beckett.wav", tmp_path / "übung 会議 'x'.wav")
+    names = [*HOSTILE, "folder.wav/x.wav", "loop.wav", odd, "übung 会議 'x'.wav"]
+    result = transcribe(*names, "-f", "txt")
+    _fails(
+        result, *(f"{name}: " for name in HOSTILE), "loop.wav: It cannot be read", "a�b�[31m.wav: ", "7 of 8"
+    )
+    failed = [line for line in result.stderr.splitlines() if line.startswith("amanuensis: ")]
+    assert len(failed) == 7 and all(line.endswith(".") for line in failed)
+    assert "\x1b" not in result.stderr
+    assert [path.name for path in tmp_path.glob("*.txt")] == ["übung 会議 'x'.txt"]
+    alone = transcribe("folder.wav")
+    _fails(alone, "There is no recording in the folder folder.wav")
+
+
+def test_a_recording_that_was_cut_off(transcribe, assets: Path, tmp_path: Path) -> None:
+    """Is transcribed as far as it goes, and that it is not whole is said."""
+    samples = np.zeros((1, 16_000), np.int16)
+    out = io.BytesIO()
+    with av.open(out, "w", format="flac") as container:
+        stream = container.add_stream("flac", rate=16_000)
+        stream.layout = "mono"
+        for _ in range(60):
+            frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+            frame.sample_rate = 16_000
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    (tmp_path / "cut.flac").write_bytes(out.getvalue()[: len(out.getvalue()) // 2])
+    result = transcribe("cut.flac", "-f", "txt")
+    assert result.returncode == 0 and (tmp_path / "cut.txt").exists()
+    assert "cut.flac: it ends after 0:" in result.stderr and "1:00 long" in result.stderr
+
+
+def test_a_track_that_is_not_there(transcribe, assets: Path) -> None:
+    """Is an error of the recording."""
+    _fails(transcribe(assets / "beckett.wav", "--track", "2"), "one audio track; there is no number 2")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import wave
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -144,6 +146,48 @@ class ParrotCache:
 def parrot() -> type[Parrot]:
     """Makes parrots: vocabulary and seed."""
     return Parrot
+
+
+@pytest.fixture(scope="session")
+def lay_vocabulary() -> Callable[..., Path]:
+    """Lays the small files of a checkpoint into a folder: every byte, a few merges, all signals, times up to 10 s.
+
+    `sizes` go into config.json.
+    """
+    import tokenizers
+    from transformers import WhisperTokenizer
+
+    def lay(folder: Path, multilingual: bool = True, **sizes: int) -> Path:
+        characters = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
+        merges = [("Ġ", "t"), ("Ġt", "h"), ("Ġth", "e"), ("Ġ", "a"), ("i", "n"), ("Ġ", "s"), ("o", "r")]
+        entries = [*characters, *("".join(merge) for merge in merges)]
+        tokenizer = WhisperTokenizer({entry: i for i, entry in enumerate(entries)}, merges)
+        names = "startoftranscript en de zh translate transcribe startoflm startofprev nospeech notimestamps"
+        signals = ["<|endoftext|>", *(f"<|{name}|>" for name in names.split())]
+        tokenizer.add_tokens(signals, special_tokens=True)
+        tokenizer.add_tokens([f"<|{step * 0.02:.2f}|>" for step in range(501)])
+        tokenizer.save_pretrained(folder)
+        ids = {name[2:-2]: tokenizer.convert_tokens_to_ids(name) for name in signals}
+        config = {
+            "model_type": "whisper", "vocab_size": 800, "activation_function": "gelu", "scale_embedding": False,
+            "eos_token_id": ids["endoftext"], "bos_token_id": ids["endoftext"], "pad_token_id": ids["endoftext"],
+            "decoder_start_token_id": ids["startoftranscript"], **sizes,
+        }  # fmt: skip
+        said: dict[str, Any] = {
+            "decoder_start_token_id": ids["startoftranscript"], "eos_token_id": ids["endoftext"],
+            "pad_token_id": ids["endoftext"], "prev_sot_token_id": ids["startofprev"],
+            "no_timestamps_token_id": ids["notimestamps"], "is_multilingual": multilingual,
+            "suppress_tokens": [1, 2], "begin_suppress_tokens": [220, ids["endoftext"]],
+            "max_initial_timestamp_index": 50, "max_length": sizes.get("max_target_positions", 448),
+        }  # fmt: skip
+        if multilingual:
+            said["lang_to_id"] = {f"<|{code}|>": ids[code] for code in ("en", "de", "zh")}
+            said["task_to_id"] = {task: ids[task] for task in ("transcribe", "translate")}
+        (folder / "config.json").write_text(json.dumps(config))
+        (folder / "generation_config.json").write_text(json.dumps(said))
+        return folder
+
+    return lay
 
 
 def _speech(path: Path) -> Array:

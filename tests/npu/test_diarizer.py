@@ -75,7 +75,7 @@ def test_a_watch(diarizer: EmbeddedDiarizer, dialogue: Array) -> None:
     quiet = np.concatenate([dialogue[: 5 * RATE], np.zeros(60 * RATE, np.float32)])
     shares.clear()
     diarizer.turns(quiet, None, None, [(0, 5 * RATE)], shares.append)
-    assert len(shares) < 10  # silence costs nothing
+    assert len(shares) < 15  # silence costs nothing
 
 
 def test_names(diarizer: EmbeddedDiarizer, dialogue: Array) -> None:

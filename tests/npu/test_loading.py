@@ -18,8 +18,8 @@ def test_embedded_model(cache_dir: Path) -> None:
 
 
 def test_unknown_model(cache_dir: Path) -> None:
-    """What is installed is named."""
-    with pytest.raises(ModelError, match="no model is called 'parakeet'; installed is moonshine-tiny"):
+    """Those that are known are named."""
+    with pytest.raises(ModelError, match="No model is called 'parakeet'. Known are moonshine-tiny, whisper-tiny"):
         load_transcriber("parakeet", cache_dir=cache_dir)
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from npu.recordings import Batches, transcribe
-from npu.transcriber import BATCH, ModelTranscriber
+from npu.batches import Batches
+from npu.recordings import Source, reading_from, transcribe
+from npu.transcriber import ModelTranscriber
 from streaming.events import Final, Stopped
-from streaming.window import Hypothesis, Purpose, Window, Word
+from streaming.settings import ResumePoint
 
 Array = NDArray[np.float32]
 
@@ -26,7 +25,7 @@ def test_several_recordings(transcriber: ModelTranscriber, clips: dict[str, Arra
             (name, [clips[name][at : at + block] for at in range(0, len(clips[name]), block)])
             for name in chosen
         )
-        for name, event in transcribe(sources, transcriber, judges=None):
+        for name, event in transcribe(sources, Batches(transcriber), judges=None):
             if isinstance(event, Final):
                 texts.setdefault(name, []).append(event.text)
             if isinstance(event, Stopped):
@@ -42,62 +41,53 @@ def test_several_recordings(transcriber: ModelTranscriber, clips: dict[str, Arra
         assert heard((name,), 7_777)[name] == together[name]
 
 
-def test_a_recording_longer_than_the_pool(
-    transcriber: ModelTranscriber, clips: dict[str, Array], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_recording_longer_than_the_pool(transcriber: ModelTranscriber, clips: dict[str, Array]) -> None:
     """Is decoded in parts while it is read, with the same text."""
     audio = clips["two_cities"]
     blocks = [audio[at : at + 16_000] for at in range(0, len(audio), 16_000)]
     sources = [("a", blocks)]
-    whole = [event.text for _, event in transcribe(sources, transcriber, None) if isinstance(event, Final)]
-    monkeypatch.setattr("npu.recordings.POOL_S", 10.0)
-    parts = [event.text for _, event in transcribe(sources, transcriber, None) if isinstance(event, Final)]
-    assert parts == whole and len(whole) > 4
+    whole = [
+        event.text for _, event in transcribe(sources, Batches(transcriber), None) if isinstance(event, Final)
+    ]
+    for threads in (1, 2):
+        watched: list[float] = []
+        with Batches(transcriber, threads) as decoder:
+            made = transcribe(sources, decoder, None, pool_s=10.0, watch=watched.append)
+            parts = [event.text for _, event in made if isinstance(event, Final)]
+        assert parts == whole and len(whole) > 4
+        assert watched == sorted(watched) and watched[-1] == pytest.approx(len(audio) / 16_000)
 
 
-class _Recorder:
-    """A transcriber that hears each window's number of samples, and remembers its batches."""
+def test_a_recording_that_is_taken_up(transcriber: ModelTranscriber, clips: dict[str, Array]) -> None:
+    """At any of its marks goes on as if nothing had happened: the same words at the same times, the same account."""
+    audio = clips["two_cities"]
+    marks: list[tuple[int, ResumePoint]] = []
+    heard: list[Final | Stopped] = []
 
-    def __init__(self) -> None:
-        self.batches: list[list[int]] = []
+    def listen(source: Source) -> list[Final | Stopped]:
+        found: list[Final | Stopped] = []
+        decoder = Batches(transcriber)
+        for _, event in transcribe(
+            [source], decoder, None, pool_s=8.0, mark=lambda _, point: marks.append((len(heard), point))
+        ):
+            if isinstance(event, Final | Stopped):
+                found.append(event)
+                heard.append(event)
+        return found
 
-    def transcribe_all(self, windows: Sequence[Window]) -> list[Hypothesis]:
-        self.batches.append([len(window.audio) for window in windows])
-        return [Hypothesis((Word(str(len(window.audio)), (1,)),)) for window in windows]
+    def blocks(first: int) -> list[Array]:
+        return [audio[at : at + 16_000] for at in range(first, len(audio), 16_000)]
 
-
-def _windows(lengths: Sequence[int]) -> list[Window]:
-    silence = np.zeros(max(lengths, default=0), np.float32)
-    return [Window(at, 0, silence[:length], (), (), Purpose.FINAL) for at, length in enumerate(lengths)]
-
-
-@pytest.mark.parametrize("threads", [1, 3])
-@pytest.mark.parametrize("count", [0, 1, 5, 40, 100])
-def test_batches(threads: int, count: int) -> None:
-    """Hold windows of like lengths, no more than the model takes; results are in order, progress only grows."""
-    recorder, shares = _Recorder(), list[float]()
-    lengths = [(37 * at) % 101 + 1 for at in range(count)]
-    decoder = Batches(recorder, shares.append, threads)  # type: ignore[arg-type]
-    heard = decoder.transcribe_all(_windows(lengths))
-    assert [hypothesis.words[0].text for hypothesis in heard] == [str(length) for length in lengths]
-    assert all(len(batch) <= BATCH for batch in recorder.batches)
-    assert sorted(length for batch in recorder.batches for length in batch) == sorted(lengths)
-    if threads == 1:
-        assert [length for batch in recorder.batches for length in batch] == sorted(lengths, reverse=True)
-    if count == 40 and threads == 3:
-        assert len(recorder.batches) == 3  # one for each thread
-    assert shares == sorted(shares) and shares[-1] == 1.0 and len(shares) == len(recorder.batches) + 1
-
-
-def test_batches_that_are_stopped() -> None:
-    """What is raised between two batches ends the work: those after it are not decoded."""
-    recorder = _Recorder()
-
-    def stop(share: float) -> None:
-        if share > 0:
-            raise KeyboardInterrupt
-
-    decoder = Batches(recorder, stop, threads=1)  # type: ignore[arg-type]
-    with pytest.raises(KeyboardInterrupt):
-        decoder.transcribe_all(_windows([100] * 100))
-    assert len(recorder.batches) == 1
+    whole = listen(Source("a", blocks(0)))
+    points = list(marks)
+    assert len(points) > 3
+    for count, point in points[::2]:
+        heard.clear()
+        first = reading_from(point)
+        rest = listen(Source("a", blocks(first), point, first))
+        said = [(each.text, each.start, each.end) for each in rest if isinstance(each, Final)]
+        expected = [(each.text, each.start, each.end) for each in whole[count:] if isinstance(each, Final)]
+        assert said == expected
+        ends = rest[-1], whole[-1]
+        assert isinstance(ends[0], Stopped) and isinstance(ends[1], Stopped)
+        assert ends[0].ledger.speech_s == pytest.approx(ends[1].ledger.speech_s, abs=0.02)

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from npu.backends.reference import ReferenceBackend, convolve, norm, rotate
 from npu.decoding import Rules, decode
 from npu.tokens import Tokenizer
-from npu.weights import Convolution
+from npu.weights import Convolution, Norm
 from streaming.window import SAMPLE_RATE
 
 START = 1  # Moonshine's signal
@@ -26,7 +26,7 @@ def test_convolution() -> None:
 def test_norm() -> None:
     """Rows have zero mean and unit variance before the gain."""
     x = np.random.default_rng(2).random((3, 64)).astype(np.float32) * 7 + 4
-    y = norm(x, np.ones(64, np.float32))
+    y = norm(x, Norm(np.ones(64, np.float32)))
     assert np.allclose(y.mean(axis=1), 0, atol=1e-5)
     assert np.allclose(y.std(axis=1), 1, atol=1e-3)
 

@@ -9,8 +9,9 @@ import av
 import numpy as np
 import pytest
 
-from streaming.containers import decode_container, decode_recording, duration_of, seconds_of_recording
+from streaming.containers import decode_container, duration_of
 from streaming.errors import AudioError
+from streaming.recorded import decode_recording, seconds_of_recording
 
 
 def _encode(samples: np.ndarray, format: str, codec: str, rate: int, layout: str = "mono") -> bytes:

@@ -134,6 +134,59 @@ def test_long_utterances() -> None:
     assert _times(first) == (0, round(words[count - 1].end * 1000))
 
 
+@given(utterances(), st.booleans())
+def test_words_in_cues(lines: list[Utterance], known: bool) -> None:
+    """Have time stamps that lie within their cue, in order; without them the text is what it is otherwise."""
+    timed = []
+    for line in lines:
+        spoken = line.text.split()
+        step = (line.end - line.start) / max(1, len(spoken))
+        words = tuple(
+            SpokenWord(
+                text=text, start=line.start + n * step, end=line.start + (n + 1) * step, confidence=1.0
+            )
+            for n, text in enumerate(spoken)
+        )
+        timed.append(line.model_copy(update={"words": words if known else None}))
+    text = to_vtt(None, timed, False, words=True)
+    stamp = re.compile(r"<(\d\d+):(\d\d):(\d\d)\.(\d{3})>")
+    for cue in text.strip("\n").split("\n\n")[1:]:
+        head, *said = cue.split("\n")
+        match = TIME.fullmatch(head)
+        assert match
+        start, end = _times(match)
+        stamps = [
+            ((int(h) * 60 + int(m)) * 60 + int(s)) * 1000 + int(ms)
+            for h, m, s, ms in stamp.findall("\n".join(said))
+        ]
+        assert stamps == sorted(set(stamps)) and all(start < at < end for at in stamps)
+    assert stamp.sub("", text) == to_vtt(None, timed, False)
+
+
+def test_lines_that_are_read_with_ease() -> None:
+    """Break after punctuation where that leaves two lines of a like length, and a cue never has a third line."""
+    (cue,) = to_srt(
+        None, [_line(1, 0.0, 8.0, "It was the best of times, it was the worst of all the times.")], False
+    ).split("\n\n")
+    assert cue.strip().split("\n")[2:] == ["It was the best of times,", "it was the worst of all the times."]
+    awkward = " ".join(["incomprehensibilities"] * 12)  # words of half a line
+    for cue in to_srt(None, [_line(1, 0.0, 30.0, awkward)], False).strip().split("\n\n"):
+        said = cue.split("\n")[2:]
+        assert len(said) <= 2 and all(len(line) <= LINE_CHARS for line in said)
+
+
+def test_cues_that_are_gone_too_soon() -> None:
+    """Stand until they can be read, not into the next one, and not much longer than the speech."""
+    short, long = "Yes.", "And so it was that all of them went home at last."
+    cues = to_srt(
+        None, [_line(1, 1.0, 1.2, short), _line(2, 5.0, 5.5, long), _line(3, 7.0, 7.1, short)], False
+    )
+    times = [_times(match) for match in TIME.finditer(cues)]
+    assert times == [(1_000, 2_000), (5_000, 7_000), (7_000, 8_000)]
+    (alone,) = (_times(match) for match in TIME.finditer(to_srt(None, [_line(1, 0.0, 0.2, long)], False)))
+    assert alone == (0, 2_200)  # two seconds after the last word
+
+
 def test_cues_that_would_overlap() -> None:
     """End where the next begins."""
     text = to_srt(None, [_line(1, 0.0, 5.0, "one"), _line(2, 4.0, 6.0, "two")], False)
