@@ -97,11 +97,34 @@ def _measure(transcriber: Transcriber, window: Window, workers: int, duration_s:
     return (time.monotonic() - began) * workers / sum(counts)
 
 
+def measure(transcriber: Transcriber, duration_s: float) -> float:
+    """Seconds that a worker needs for a window of WINDOW_S, the rest of the machine going on; blocks.
+
+    The least of what was seen within about `duration_s`, and the first time only where that took all of it.
+    """
+    begun = time.monotonic()
+    window = _window(_speech())
+    found = [_timed(transcriber, window)]
+    while time.monotonic() - begun < duration_s:
+        found.append(_timed(transcriber, window))
+    return min(found)
+
+
+def _timed(transcriber: Transcriber, window: Window) -> float:
+    begun = time.monotonic()
+    transcriber.transcribe(window)
+    return time.monotonic() - begun
+
+
+def cost_of(window_s: float, max_step_s: float) -> float:
+    """Seconds of a core for a second of audio of a session, with someone speaking all the time."""
+    partials = WINDOWS_PER_S * (1 - FINAL_SHARE) * REFERENCE_STEP_S / max_step_s
+    return (partials + WINDOWS_PER_S * FINAL_SHARE) * window_s + OVERHEAD_S
+
+
 def capacity_of(window_s: float, workers: int, max_step_s: float) -> int:
     """Sessions that `workers` cores can follow; at least one."""
-    partials = WINDOWS_PER_S * (1 - FINAL_SHARE) * REFERENCE_STEP_S / max_step_s
-    windows_per_s = partials + WINDOWS_PER_S * FINAL_SHARE
-    return max(1, min(MOST, int(HEADROOM * workers / (windows_per_s * window_s + OVERHEAD_S))))
+    return max(1, min(MOST, int(HEADROOM * workers / cost_of(window_s, max_step_s))))
 
 
 def _window(audio: Samples, draft: tuple[int, ...] = ()) -> Window:

@@ -16,12 +16,14 @@ from daemon.hub import Hub
 from daemon.journal import Journal, SessionRecord
 from daemon.labelling import Labelling
 from daemon.metrics import Metrics
+from daemon.models import Lease
 from daemon.pace import Pace
 from daemon.producer import Producer
 from daemon.scheduler import Deadline, Scheduler
+from daemon.source import Source
 from daemon.stopwatch import Stopwatch
 from daemon.worker import Result
-from streaming.audio import PcmDecoder, Samples
+from streaming.audio import Samples
 from streaming.errors import (
     AmanuensisError,
     BadMessage,
@@ -50,6 +52,7 @@ class SessionDriver:
         self,
         record: SessionRecord,
         core: Session,
+        lease: Lease,
         journal: Journal,
         hub: Hub,
         scheduler: Scheduler,
@@ -57,22 +60,21 @@ class SessionDriver:
         metrics: Metrics,
         labelling: Labelling | None = None,
     ) -> None:
-        """labelling: of who speaks, where that is wanted."""
+        """lease: the model that is to transcribe it; labelling: of who speaks, where that is wanted."""
         self.id = record.id
         self.record = record
         self.core = core
+        self.lease = lease
         self.failure: AmanuensisError | None = None  # why the session could not go on
         self.detached_at: float | None = time.monotonic()  # None while a producer is there
         self.heard_at = time.monotonic()  # when audio last came
-        self.source_next = core.next_sample * record.sample_rate // SAMPLE_RATE  # at the declared rate
-        self._source_rate = record.sample_rate
+        metered = labelling is not None and labelling.channels is not None
+        self._source = Source(record.sample_rate, core.next_sample, metered)
         self._hub, self._scheduler = hub, scheduler
         self._max_backlog_s = max_backlog_s
         self._metrics = metrics
         self.patient = False  # the source's silence is no reason to send it away
         self._producer: Producer | None = None
-        self._audio: AudioFormat | None = None
-        self._decoder: PcmDecoder | None = None
         self._arrivals = Arrivals(core.next_sample)
         self._carrier = Carrier(record.id, core, journal, self._show, self._advance)
         self._room = asyncio.Event()
@@ -92,6 +94,11 @@ class SessionDriver:
     def attached(self) -> bool:
         """A producer is there."""
         return self._producer is not None
+
+    @property
+    def source_next(self) -> int:
+        """The first sample, at the declared rate, that the session does not have."""
+        return self._source.next
 
     @property
     def finishing(self) -> bool:
@@ -114,11 +121,8 @@ class SessionDriver:
         if old is not None:
             old.dismiss(SessionBusy("This session was resumed by another connection, which has it now."))
         self._flush_decoder()
-        rate = audio.sample_rate if audio is not None else SAMPLE_RATE
-        if rate != self._source_rate:
-            self._source_rate = rate
-            self.source_next = self.core.next_sample * rate // SAMPLE_RATE
-        self._audio, self.patient = audio, audio is None
+        self._source.open(audio, self.core.next_sample)
+        self.patient = audio is None
         self.detached_at, self.heard_at = None, time.monotonic()
         self._room.set()  # whoever feeds for the old one finds out
 
@@ -142,15 +146,12 @@ class SessionDriver:
 
         Cancelled while it waits, what it has not yet taken is not counted in `source_next`.
         """
-        size = self._slice_bytes()
+        size = self._source.slice_bytes(SLICE_S)
         for at in range(0, len(data), size):
             await self._wait_for_room(producer)
-            decoder = self._decoder or self._open_decoder()
-            before = decoder.received
-            samples = decoder.decode(data[at : at + size])
-            if self._labelling is not None and decoder.metered:
-                self._labelling.receive_levels(decoder.levels())
-            self.source_next += decoder.received - before
+            samples, levels = self._source.decode(data[at : at + size])
+            if self._labelling is not None and levels is not None:
+                self._labelling.receive_levels(levels)
             self._receive(samples)
             if at:
                 await asyncio.sleep(0)  # a large message must not hold up the other sessions
@@ -163,7 +164,7 @@ class SessionDriver:
         for at in range(0, len(samples), size):
             await self._wait_for_room(producer)
             self._receive(samples[at : at + size])
-            self.source_next = self.core.next_sample * self._source_rate // SAMPLE_RATE
+            self._source.follow(self.core.next_sample)
             if at:
                 await asyncio.sleep(0)
 
@@ -177,7 +178,7 @@ class SessionDriver:
         if not self._overloaded:
             self._write_loss()
             self._receive(samples)
-            self.source_next = self.core.next_sample
+            self._source.follow(self.core.next_sample)
             return
         self._lost += len(samples)
         self.heard_at = time.monotonic()
@@ -188,13 +189,12 @@ class SessionDriver:
         """The next samples, at the declared rate, are missing; BadMessage where that is more than a day."""
         if self.finishing:
             return
-        if samples > MOST_SKIPPED_S * self._source_rate:
+        if samples > self._source.samples_of(MOST_SKIPPED_S):
             raise BadMessage("skip: more than a day is missing; open another session.")
         self._write_loss()
         self._flush_decoder()
         self.heard_at = time.monotonic()
-        self.source_next += samples
-        missing = round(self.source_next * SAMPLE_RATE / self._source_rate) - self.core.next_sample
+        missing = self._source.skip(samples) - self.core.next_sample
         if missing > 0:
             self._take(self.core.skip(missing, reason))
             self._arrivals.note(self.core.next_sample)
@@ -364,29 +364,16 @@ class SessionDriver:
         self._metrics.audio.inc(len(samples) / SAMPLE_RATE)
         self._take(self.core.receive_audio(samples))
 
-    def _open_decoder(self) -> PcmDecoder:
-        if self._audio is None:
-            raise StateError("feed_raw: attach the producer with the format of its audio.")
-        metered = self._labelling is not None and self._labelling.channels is not None
-        self._decoder = PcmDecoder(self._audio, metered)
-        return self._decoder
-
     def _flush_decoder(self) -> None:
-        """What the resampler holds still belongs to the audio before; the next decoder begins afresh."""
-        decoder, self._decoder = self._decoder, None
-        if decoder is not None:
-            self._receive(decoder.flush())
-
-    def _slice_bytes(self) -> int:
-        audio = self._audio
-        return 1 << 14 if audio is None else int(SLICE_S * audio.sample_rate) * audio.channels * 2
+        if (rest := self._source.flush()) is not None:
+            self._receive(rest)
 
     def _write_loss(self) -> None:
         lost, self._lost = self._lost, 0
         if lost:
             self._take(self.core.skip(lost, "overload"))
             self._arrivals.note(self.core.next_sample)
-            self.source_next = self.core.next_sample
+            self._source.follow(self.core.next_sample)
 
     async def _wait_for_room(self, producer: Producer) -> None:
         self._expect(producer)

@@ -9,8 +9,11 @@ from dataclasses import dataclass, field, replace
 
 from daemon.calibration import calibrate, choices, cores
 from daemon.config import Config
+from daemon.models import Known, Shelf
+from npu.catalog import EMBEDDED
 from npu.embedded import default_cache_dir
 from npu.loading import load_judge, load_transcriber
+from npu.store import Installed, Store
 from npu.transcriber import Transcriber
 from npu.voiceprint import Voices, load_voices
 from streaming.errors import ModelError
@@ -25,20 +28,21 @@ JudgeMaker = Callable[[], FrameJudge]
 class Engine:
     """Resident models. Heavy; shared by all sessions."""
 
-    transcriber: Transcriber
+    transcriber: Transcriber  # the default one
     judges: JudgeMaker | None = None  # makes Silero for a stream; None: WebRTC alone
     voices: Voices | None = None  # None: no speaker labels
     workers: int = 1  # threads for the transcriber
     capacity: int = 1  # sessions at once
     window_s: float = 0.0  # measured: seconds a worker needs for a window of 4 s
     notes: tuple[str, ...] = field(default=())  # what is missing, for whoever looks after this daemon
+    shelf: Shelf = field(default_factory=Shelf)  # transcribers that could be loaded besides
 
     @classmethod
     async def load(cls, config: Config) -> Engine:
         """All models of the configuration; ModelError where there is none to transcribe with."""
         cache = config.model.cache_path or default_cache_dir(logger.warning)
         transcriber = await asyncio.to_thread(
-            load_transcriber, config.model.name, config.model.device, cache, logger.info
+            load_transcriber, config.model.name, progress=logger.info, **config.model.loading
         )
         judges, voices, notes = None, None, []
         if config.speech.silero:
@@ -52,7 +56,7 @@ class Engine:
             notes.append(f"Speaker labels are unavailable: {error}")
         for note in notes:
             logger.warning(note)
-        return cls(transcriber, judges, voices, notes=tuple(notes))
+        return cls(transcriber, judges, voices, notes=tuple(notes), shelf=_shelf(config))
 
     async def measured(self, config: Config) -> Engine:
         """The same, with the numbers of the configuration, or of a calibration where it leaves them open."""
@@ -71,3 +75,23 @@ class Engine:
             capacity,
         )
         return replace(self, workers=workers, capacity=capacity, window_s=window_s)
+
+
+def _shelf(config: Config) -> Shelf:
+    """What is installed on this machine: with the package, and pulled."""
+
+    def installed() -> list[Known]:
+        pulled = Store.of(config.model.models_path).installed()
+        return [Known(EMBEDDED, ("en",)), *(_known(each) for each in pulled if isinstance(each, Installed))]
+
+    return Shelf(installed, lambda name: load_transcriber(name, progress=logger.info, **config.model.loading))
+
+
+def _known(model: Installed) -> Known:
+    named = model.named
+    english = named.entry is not None and named.entry.english_only
+    try:
+        created = round(model.folder.stat().st_mtime)
+    except OSError:  # it is being removed
+        created = 0
+    return Known(named.name, ("en",) if english else (), created, named.repository.partition("/")[0])

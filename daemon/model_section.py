@@ -40,8 +40,12 @@ class Model(Section):
     models_dir: str = ""
     """Where pulled models are kept; empty means amanuensis/models in the user's data directory."""
 
-    idle_unload_s: float = Field(default=0.0, ge=0)
-    """A model that nobody has used for this long leaves memory, and is loaded again when needed; 0 never unloads."""
+    idle_unload_s: float = Field(default=600.0, ge=0)
+    """Another model, which a session or request has named, leaves memory once nobody has used it for this long; 0 keeps
+    it. The one above stays in any case: whoever names none must not wait for it."""
+
+    most_resident: int = Field(default=3, ge=1, le=64)
+    """Models in memory at once, the one above among them. Where all are in use, another one is refused."""
 
     @property
     def cache_path(self) -> Path | None:

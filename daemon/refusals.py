@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from daemon.metrics import Metrics
-from streaming.errors import AmanuensisError, BadMessage, JournalError, Overloaded, ProtocolError
+from streaming.errors import AmanuensisError, BadMessage, JournalError, ModelError, Overloaded, ProtocolError
 from streaming.events import Error
 
 logger = logging.getLogger("amanuensis.web")
@@ -48,6 +48,8 @@ def refusal(error: AmanuensisError, param: str | None = None) -> JSONResponse:
         return error_response(error.http_status, str(error), error.code, param, challenge)
     if isinstance(error, JournalError):
         return error_response(503, str(error), "journal_unavailable", param)
+    if isinstance(error, ModelError):
+        return error_response(503, str(error), "model_unavailable", param)
     return error_response(500, str(error), "internal_error", param)
 
 

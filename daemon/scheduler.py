@@ -15,8 +15,8 @@ import time
 from dataclasses import dataclass
 from typing import Protocol
 
+from daemon.models import Lease
 from daemon.worker import Result, Workers
-from npu.transcriber import Transcriber
 from streaming.errors import Overloaded
 from streaming.window import Purpose, Window
 
@@ -33,6 +33,10 @@ RETRY_AFTER_S = 5.0
 
 class Client(Protocol):
     """A session, as the scheduler sees it. All methods are called on the event loop."""
+
+    @property
+    def lease(self) -> Lease:
+        """The model that its windows go to."""
 
     def deadline(self) -> Deadline | None:
         """What it would like decoded now; None for nothing, or while a window is out."""
@@ -52,6 +56,7 @@ class Load:
     """How busy the engine is."""
 
     sessions: int
+    taken: float  # of the capacity; a session with a slower model than the default one counts for more
     capacity: int  # sessions beyond which the next one is refused
     workers: int
     busy: int  # workers with a window
@@ -65,16 +70,14 @@ class Load:
 class Scheduler:
     """Deadline order over all sessions, on N workers. Belongs to the event loop that made it."""
 
-    def __init__(
-        self, transcriber: Transcriber, workers: int, capacity: int, step_s: float, max_step_s: float
-    ) -> None:
+    def __init__(self, workers: int, capacity: int, step_s: float, max_step_s: float) -> None:
         self.capacity = capacity
         self.window_s = 0.0
         self.step_s = step_s
         self.utilisation = 0.0
         self.least_step_s, self._most_step_s = step_s, max_step_s
         self._loop = asyncio.get_running_loop()
-        self._workers = Workers(transcriber, workers)
+        self._workers = Workers(workers)
         self._idle = workers
         self._clients: set[Client] = set()
         self._ready: dict[Client, Deadline] = {}
@@ -85,9 +88,14 @@ class Scheduler:
 
     # sessions
 
-    def admit(self) -> None:
-        """Overloaded when one more session does not fit."""
-        if len(self._clients) >= self.capacity:
+    @property
+    def taken(self) -> float:
+        """Of the capacity, in sessions of the default model."""
+        return sum(client.lease.weight for client in self._clients)
+
+    def admit(self, weight: float = 1.0) -> None:
+        """Overloaded when one more session, of a model of this weight, does not fit; the first one always does."""
+        if self._clients and self.taken + weight > self.capacity:
             raise Overloaded(
                 f"All {self.capacity} sessions this machine can follow in real time are taken; "
                 f"try again in {RETRY_AFTER_S:.0f} s or use another daemon.",
@@ -121,6 +129,7 @@ class Scheduler:
         """As of now."""
         return Load(
             sessions=len(self._clients),
+            taken=round(self.taken, 1),
             capacity=self.capacity,
             workers=self._workers.count,
             busy=self._workers.count - self._idle,
@@ -183,7 +192,7 @@ class Scheduler:
             window = client.next_window()
             self._idle -= 1
             self._out[client] = deadline
-            self._workers.submit(window, functools.partial(self._report, client))
+            self._workers.submit(client.lease.transcriber, window, functools.partial(self._report, client))
 
     def _report(self, client: Client, result: Result) -> None:
         """In the worker's thread: hands the result over to the event loop."""

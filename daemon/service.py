@@ -9,9 +9,10 @@ import hmac
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from importlib import metadata
+from typing import Any
 
 from daemon import notify
 from daemon.auth import Gatekeeper
@@ -22,16 +23,19 @@ from daemon.engine import Engine
 from daemon.hub import Hub
 from daemon.journal import Journal, SessionRecord
 from daemon.metrics import Metrics
+from daemon.models import Lease, Models
 from daemon.orphans import Orphans
 from daemon.raw_socket import RawSockets
 from daemon.scheduler import Scheduler
 from daemon.speakers import Speakers, known_speakers
+from daemon.timekeeping import keep_time
+from npu.transcriber import Transcriber
 from npu.transcripts import understood
 from streaming.errors import (
     BadMessage,
     ModelError,
     Restarting,
-    TimedOut,
+    UnknownModel,
     UnknownSession,
 )
 from streaming.events import Limits
@@ -45,7 +49,6 @@ from streaming.window import Manner
 logger = logging.getLogger("amanuensis.service")
 
 AUTO = "auto"  # in the journal, the language of a session whose model finds out
-TICK_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -69,11 +72,16 @@ class Service:
         self.config = config
         self.journal = journal
         self.engine = engine
-        self.transcriber = engine.transcriber
-        limits = config.engine
-        self.scheduler = Scheduler(
-            engine.transcriber, engine.workers, engine.capacity, limits.step_s, limits.max_step_s
+        limits, model = config.engine, config.model
+        self.models = Models(
+            engine.transcriber,
+            engine.shelf,
+            model.most_resident,
+            model.idle_unload_s,
+            limits.max_step_s,
+            engine.window_s,
         )
+        self.scheduler = Scheduler(engine.workers, engine.capacity, limits.step_s, limits.max_step_s)
         self.scheduler.window_s = engine.window_s
         self.speakers = Speakers(config, engine.voices, lambda: self.scheduler.load.waiting > 0)
         self.notes = list(engine.notes)  # what a person who looks after this daemon should know
@@ -88,11 +96,12 @@ class Service:
         # Drops a peer's connection; whoever serves us sets it.
         self.cut_off: Callable[[tuple[str, int] | None], None] = lambda client: None
         self.raw_sockets = RawSockets(self)
-        self._orphans = Orphans(journal, config.server.resume_window_s)
+        self.orphans = Orphans(journal, config.server.resume_window_s)
         self._reviving = asyncio.Lock()  # a session is read back from the journal once, or closed, never both
         self._sources = asyncio.Event()  # set when microphones and raw sockets must stop
         self._stopped = asyncio.Event()
         self._tasks: asyncio.TaskGroup  # set by run
+        self._errands: set[asyncio.Task[None]] = set()
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -121,10 +130,16 @@ class Service:
             raise failure
 
     async def _start(self) -> None:
-        await self._orphans.find(keep={capture.session for capture in self.config.capture})
-        self._tasks.create_task(self._keep_time(), name="clock")
+        await self.orphans.find(keep={capture.session for capture in self.config.capture})
+        self._tasks.create_task(keep_time(self, self._stopped), name="clock")
         self._tasks.create_task(self.raw_sockets.run(self._sources), name="raw sockets")
         self._tasks.create_task(run_captures(self, self._sources), name="captures")
+
+    def begin(self, errand: Coroutine[Any, Any, None], name: str) -> None:
+        """A task that is no session; the end of the service cancels it."""
+        task = self._tasks.create_task(errand, name=name)
+        self._errands.add(task)
+        task.add_done_callback(self._errands.discard)
 
     # sessions
 
@@ -142,26 +157,23 @@ class Service:
         )
 
     async def open_session(self, start: Start) -> Opened:
-        """A session for a producer. BadMessage, SessionBusy, Overloaded, Restarting or JournalError."""
-        self._check(start)
-        self.scheduler.admit()
-        token = secrets.token_urlsafe(24)
-        record = SessionRecord(
-            id=start.session or f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}",
-            title=start.title,
-            created=time.time(),
-            model=self.transcriber.name,
-            language=self._language(start) or AUTO,
-            token_sha256=_digest(token),
-            sample_rate=start.audio.sample_rate,
-            options=start.model_copy(update={"token": None, "resume": None}).model_dump_json(
-                exclude_none=True
-            ),
-        )
-        await self.journal.create(record)
+        """A session for a producer, once its model is there. BadMessage, SessionBusy, Overloaded, Restarting,
+        ModelError or JournalError.
+        """
+        if self.stopping:
+            raise _restarting()
+        self.scheduler.admit()  # where nothing fits, nothing need be loaded
+        with contextlib.ExitStack() as stack:
+            lease = stack.enter_context(await self._lease(start.model))
+            manner = _manner(start, lease.transcriber)
+            self.scheduler.admit(lease.weight)
+            record, token = _record(start, lease.transcriber, manner)
+            await self.journal.create(record)
+            driver = self._adopt(record, start, manner, lease)
+            stack.pop_all()  # the session has it
         self.metrics.opened.inc()
         logger.info("session %s opened (%s, %d Hz)", record.id, start.audio.encoding, start.audio.sample_rate)
-        return Opened(record, self._adopt(record, start, None), token)
+        return Opened(record, driver, token)
 
     async def resume_session(self, start: Start) -> Opened:
         """The session a producer had, out of memory or the journal. UnknownSession where the token fits none."""
@@ -180,29 +192,69 @@ class Service:
 
     async def revive(self, session: str) -> SessionDriver | None:
         """The driver of a session: the one there is, or one that goes on where the journal ends; None if it is over."""
-        async with self._reviving:
-            if (driver := self.drivers.get(session)) is not None:
-                return driver
-            record = await self.journal.session(session)
-            if record is None:
-                raise UnknownSession(f"No session is named {session!r}.")
-            if record.ended:
-                return None
-            self.scheduler.admit()
-            events = await self.journal.events(session)
-            utterance = max((line.utterance for line in apply(events)), default=0)
-            point = ResumePoint(record.last_seq, utterance, record.decided_sample, record.ledger)
-            logger.info("session %s goes on from the journal at seq %d", session, record.last_seq)
+        if (driver := self.drivers.get(session)) is not None:
+            return driver
+        record = await self._recorded(session)
+        if record.ended:
+            return None
+        self.orphans.discard(session)  # somebody has come for it
+        try:
+            # Before the lock: it may take a while, and the clock and other sessions want the lock too.
             start = Start.model_validate_json(record.options)
-            return self._adopt(record, start, point, known_speakers(events))
+            lease = await self._lease(start.model)
+            return await self._taken_up(session, start, lease)
+        except BaseException:
+            self.orphans.add(session)
+            raise
+
+    async def _taken_up(self, session: str, start: Start, lease: Lease) -> SessionDriver | None:
+        async with self._reviving:
+            with contextlib.ExitStack() as stack:
+                stack.callback(lease.release)
+                if (driver := self.drivers.get(session)) is not None:
+                    return driver
+                record = await self._recorded(session)
+                if record.ended:
+                    return None
+                self.scheduler.admit(lease.weight)
+                events = await self.journal.events(session)
+                utterance = max((line.utterance for line in apply(events)), default=0)
+                point = ResumePoint(record.last_seq, utterance, record.decided_sample, record.ledger)
+                logger.info("session %s goes on from the journal at seq %d", session, record.last_seq)
+                manner = _manner(start, lease.transcriber)
+                driver = self._adopt(record, start, manner, lease, point, known_speakers(events))
+                stack.pop_all()
+                return driver
+
+    async def _recorded(self, session: str) -> SessionRecord:
+        record = await self.journal.session(session)
+        if record is None:
+            raise UnknownSession(f"No session is named {session!r}.")
+        return record
+
+    async def _lease(self, model: str | None) -> Lease:
+        """The model that a session names, or the default one."""
+        try:
+            lease = await self.models.lease(model)
+        except UnknownModel as error:
+            raise BadMessage(f"model: {error}") from error
+        if self.stopping:
+            lease.release()
+            raise _restarting()
+        return lease
 
     def _adopt(
-        self, record: SessionRecord, start: Start, point: ResumePoint | None, speakers: int = 0
+        self,
+        record: SessionRecord,
+        start: Start,
+        manner: Manner,
+        lease: Lease,
+        point: ResumePoint | None = None,
+        speakers: int = 0,
     ) -> SessionDriver:
         detector = SpeechDetector(
             self.engine.judges() if self.engine.judges else None, self.config.speech.vad()
         )
-        manner = Manner(None if record.language == AUTO else record.language, start.task)
         options = SessionOptions(manner, start.partials, start.words)
         labelling = self.speakers.open(record.id, start, point.sample if point else 0, speakers)
         labels = labelling.labels if labelling else None
@@ -210,6 +262,7 @@ class Service:
         driver = SessionDriver(
             record,
             core,
+            lease,
             self.journal,
             self.hub,
             self.scheduler,
@@ -217,7 +270,7 @@ class Service:
             self.metrics,
             labelling,
         )
-        self._orphans.discard(record.id)
+        self.orphans.discard(record.id)
         self.drivers[record.id] = driver
         self.scheduler.add(driver)
         self._tasks.create_task(self._drive(driver), name=f"session {record.id}")
@@ -227,10 +280,11 @@ class Service:
         try:
             await driver.run()
         finally:
+            driver.lease.release()
             if self.drivers.get(driver.id) is driver:
                 del self.drivers[driver.id]
             if not driver.core.finished or driver.failure is not None:
-                self._orphans.add(driver.id)
+                self.orphans.add(driver.id)
             logger.info("session %s %s", driver.id, "failed" if driver.failure else "left")
 
     async def _find(self, session: str | None, token: str) -> SessionRecord:
@@ -246,79 +300,6 @@ class Service:
                 return record
         raise UnknownSession("No session fits this resume token; begin a new one without `resume`.")
 
-    def _check(self, start: Start) -> None:
-        if self.stopping:
-            raise _restarting()
-        name = self.transcriber.name
-        if start.model not in (None, name):
-            raise BadMessage(f"model: this daemon runs {name}; leave `model` out or name that one.")
-        if start.task == "translate" and not self.transcriber.translates:
-            raise BadMessage(f"task: {name} transcribes only; leave `task` out.")
-        self._language(start)
-
-    def _language(self, start: Start) -> str | None:
-        """The code of the language that was asked for; None where the model finds out."""
-        try:
-            return understood(start.language, self.transcriber)
-        except ModelError as error:
-            raise BadMessage(f"language: {error}") from error
-
-    # time
-
-    async def _keep_time(self) -> None:
-        """The one clock of the service: everything that happens because time has passed, happens here."""
-        watchdog, fed = notify.watchdog_period(), 0.0
-        while not self._stopped.is_set():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(TICK_S):
-                    await self._stopped.wait()
-            now = time.monotonic()
-            self.scheduler.tick()
-            self.speakers.tick()
-            for driver in tuple(self.drivers.values()):
-                self._look_after(driver, now)
-            self._measure()
-            if watchdog is not None and now - fed >= watchdog:
-                notify.notify("WATCHDOG=1")
-                fed = now
-            if not self.stopping:
-                await self._close_orphans()
-
-    def _look_after(self, driver: SessionDriver, now: float) -> None:
-        server = self.config.server
-        driver.tick()
-        if driver.finishing:
-            return
-        if driver.detached_at is not None and now - driver.detached_at > server.resume_window_s:
-            logger.info("session %s: its producer did not come back, it is finished", driver.id)
-            driver.finish()
-        elif (
-            driver.attached
-            and not driver.patient
-            and not driver.full
-            and now - driver.heard_at > server.idle_timeout_s
-        ):
-            driver.dismiss(
-                TimedOut(f"No audio for {server.idle_timeout_s:g} s; resume the session when there is some.")
-            )
-
-    def _measure(self) -> None:
-        load, metrics = self.scheduler.load, self.metrics
-        metrics.sessions.set(load.sessions)
-        metrics.capacity.set(load.capacity)
-        metrics.queue.set(load.waiting)
-        metrics.lag.set(load.lag_s)
-        metrics.utilisation.set(load.utilisation)
-        metrics.viewers.set(self.hub.viewers)
-        metrics.backlog.set(sum(driver.backlog_s for driver in self.drivers.values()))
-
-    async def _close_orphans(self) -> None:
-        for session in self._orphans.due():
-            async with self._reviving:
-                if session not in self.drivers:
-                    await self._orphans.close(session)
-                    self.hub.end(session)  # who waited for it to go on gets its end out of the journal
-
     # the end
 
     async def stop(self) -> None:
@@ -328,6 +309,7 @@ class Service:
             return
         # 1. Nobody new: `start` is answered with Restarting from here on, and /ready says no.
         self.stopping = True
+        self.models.stop()
         notify.notify("STOPPING=1")
         # 2. Microphones and raw sockets stop; their sessions stay open in the journal.
         self._sources.set()
@@ -347,7 +329,10 @@ class Service:
         # 7. The workers end, after the windows they have.
         await self.scheduler.close()
         await self.speakers.close()
+        await self.models.close()
         # 8. The tasks end, and then `run` closes the journal.
+        for errand in tuple(self._errands):
+            errand.cancel()
         self._stopped.set()
 
     def forget(self, session: str) -> None:
@@ -369,6 +354,36 @@ def _version() -> str:
         return metadata.version("amanuensis")
     except metadata.PackageNotFoundError:
         return "0+source"
+
+
+def _record(start: Start, transcriber: Transcriber, manner: Manner) -> tuple[SessionRecord, str]:
+    """A session for the journal, and the token to resume it with."""
+    token = secrets.token_urlsafe(24)
+    options = start.model_copy(update={"token": None, "resume": None})
+    record = SessionRecord(
+        id=start.session or f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}",
+        title=start.title,
+        created=time.time(),
+        model=transcriber.name,
+        language=manner.language or AUTO,
+        token_sha256=_digest(token),
+        sample_rate=start.audio.sample_rate,
+        options=options.model_dump_json(exclude_none=True),
+    )
+    return record, token
+
+
+def _manner(start: Start, transcriber: Transcriber) -> Manner:
+    """How a session is to become text; BadMessage where the model cannot."""
+    if start.task == "translate" and not transcriber.translates:
+        raise BadMessage(
+            f"task: {transcriber.name} transcribes only; leave `task` out, or name another model."
+        )
+    try:
+        language = understood(start.language, transcriber)
+    except ModelError as error:
+        raise BadMessage(f"language: {error}") from error
+    return Manner(language, start.task, vocabulary=start.vocabulary)
 
 
 def _restarting() -> Restarting:

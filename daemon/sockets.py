@@ -202,13 +202,14 @@ class StreamConnection:
             if missed
             else (opened.driver.core.last_seq if opened.driver else opened.record.last_seq)
         )
+        transcriber = opened.driver.lease.transcriber if opened.driver else service.models.default
         started = Started(
             session=session,
             resume_token=opened.token,
             seq=seq,
             next_sample=next_sample,
-            model=service.transcriber.name,
-            device=service.transcriber.device,
+            model=transcriber.name if opened.driver else opened.record.model,
+            device=transcriber.device,
             version=service.version,
             limits=service.limits,
         )
@@ -279,8 +280,6 @@ def _unavailable(start: Start, service: Service) -> list[Error]:
         messages.append(
             "diarize: the voice models are not installed (amanuensis doctor says more); the text comes."
         )
-    if start.vocabulary:
-        messages.append("vocabulary: this model does without it; the text comes as usual.")
     return [Error(code="not_available", message=message, fatal=False) for message in messages]
 
 

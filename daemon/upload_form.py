@@ -21,8 +21,9 @@ from streaming.protocol import explain
 
 logger = logging.getLogger("amanuensis.uploads")
 
-MAX_FIELDS = 24
+MAX_FIELDS = 1_100  # a vocabulary, a word a field
 MAX_FIELD_BYTES = 3 << 20  # ten seconds of a voice as a data URL, uncompressed, in stereo
+MAX_FIELDS_BYTES = 48 << 20  # of all of them: they are held in memory
 IDLE_S = 30.0  # a client that sends nothing for so long holds a place that others wait for
 
 T = TypeVar("T", bound=Record)
@@ -53,6 +54,19 @@ class Form:
             raise BadMessage(explain(error), str(first["loc"][0]) if first["loc"] else None) from error
 
 
+class _Parser(MultiPartParser):
+    """Starlette's, which writes files to disk, with a bound on what it holds in memory."""
+
+    def on_part_begin(self) -> None:
+        self._held = getattr(self, "_held", 0) + len(self._current_part.data)
+        super().on_part_begin()
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        super().on_part_data(data, start, end)
+        if self._held + len(self._current_part.data) > MAX_FIELDS_BYTES:
+            raise MultiPartException(f"Its fields are larger than {MAX_FIELDS_BYTES >> 20} MB together.")
+
+
 @asynccontextmanager
 async def received(request: Request, max_bytes: int) -> AsyncIterator[Form]:
     """The form of a request, for the length of a block; nothing of it is left then.
@@ -64,7 +78,7 @@ async def received(request: Request, max_bytes: int) -> AsyncIterator[Form]:
         raise _too_large(max_bytes)
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         raise BadMessage("Send the recording as multipart/form-data, in a field named file.", "file")
-    parser = MultiPartParser(
+    parser = _Parser(
         request.headers,
         _counted(request, max_bytes),
         max_files=1,

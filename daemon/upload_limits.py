@@ -20,4 +20,13 @@ class UploadLimits(Section):
     """Recordings transcribed at the same time, each on a thread of its own with low priority."""
 
     waiting: int = Field(default=4, ge=0, le=1_000)
-    """Uploads that may wait for their turn; the next one is refused with 429."""
+    """Uploads, jobs among them, that may wait for their turn; the next one is refused with 429."""
+
+    keep_jobs: int = Field(default=100, ge=1, le=10_000)
+    """Jobs that are over and whose results can still be fetched; beyond that the oldest is forgotten."""
+
+    keep_jobs_s: Positive = 3_600.0
+    """How long a result can be fetched, unless the daemon is restarted: it is kept in memory only."""
+
+    keep_jobs_bytes: int = Field(default=64 << 20, ge=1 << 20)
+    """Memory for all results together; beyond that the oldest is forgotten."""

@@ -11,10 +11,22 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from daemon import metrics, pages, recordings_api, refusals, sessions_api, viewers, voices_api, webfiles
+from daemon import (
+    jobs_api,
+    metrics,
+    models_api,
+    pages,
+    recordings_api,
+    refusals,
+    sessions_api,
+    viewers,
+    voices_api,
+    webfiles,
+)
 from daemon.adapters import openai_rest
 from daemon.auth import bearer
 from daemon.guard import Guard
+from daemon.jobs import Jobs
 from daemon.sockets import stream_endpoint
 from daemon.uploads import Uploads
 from streaming.errors import JournalError, Overloaded
@@ -75,9 +87,15 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(_inside(service), dependencies=[Depends(admitted)])
     app.include_router(sessions_api.create_router(service), dependencies=[Depends(admitted)])
     uploads = Uploads(service)
-    app.include_router(recordings_api.create_router(service, uploads), dependencies=[Depends(admitted)])
-    app.include_router(openai_rest.create_router(service, uploads), dependencies=[Depends(admitted)])
-    app.include_router(voices_api.create_router(service), dependencies=[Depends(admitted)])
+    jobs = Jobs(uploads)
+    for router in (
+        models_api.create_router(service.models),
+        recordings_api.create_router(uploads, jobs),
+        jobs_api.create_router(jobs),
+        openai_rest.create_router(uploads),
+        voices_api.create_router(service),
+    ):
+        app.include_router(router, dependencies=[Depends(admitted)])
     app.add_api_websocket_route("/v1/stream", stream_endpoint)
     return app
 
@@ -159,20 +177,20 @@ def _inside(service: Service) -> APIRouter:
 def status_of(service: Service) -> dict[str, Any]:
     """The body of /status. Times in seconds."""
     load = service.scheduler.load
-    transcriber = service.transcriber
+    default = service.models.default
     return {
         "version": service.version,
         "uptime_s": round(time.monotonic() - service.started, 1),
         "models": [
-            {"name": transcriber.name, "device": transcriber.device},
+            *({"name": each.name, "device": each.device} for each in service.models.resident),
             *(
-                [{"name": "pyannote community-1", "device": transcriber.device}]
+                [{"name": "pyannote community-1", "device": default.device}]
                 if service.speakers.available
                 else []
             ),
         ],
         "engine": dataclasses.asdict(load),
-        "capacity": {"sessions": load.capacity, "free": max(load.capacity - load.sessions, 0)},
+        "capacity": {"sessions": load.capacity, "free": max(int(load.capacity - load.taken), 0)},
         "sessions": [
             {
                 "session": driver.id,

@@ -31,22 +31,21 @@ Report = Callable[[Result], None]
 
 
 class Workers:
-    """N threads sharing a resident model. `submit` never blocks; whoever submits keeps at most N windows out."""
+    """N threads sharing the resident models. `submit` never blocks; whoever submits keeps at most N windows out."""
 
-    def __init__(self, transcriber: Transcriber, count: int) -> None:
+    def __init__(self, count: int) -> None:
         self.count = count
-        self._transcriber = transcriber
         # Bounded by its user: the scheduler submits only when a worker is idle.
-        self._jobs: queue.SimpleQueue[tuple[Window, Report] | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[tuple[Transcriber, Window, Report] | None] = queue.SimpleQueue()
         self._threads = [
             threading.Thread(target=self._work, name=f"engine-{index}", daemon=True) for index in range(count)
         ]
         for thread in self._threads:
             thread.start()
 
-    def submit(self, window: Window, report: Report) -> None:
+    def submit(self, transcriber: Transcriber, window: Window, report: Report) -> None:
         """Has a window transcribed; `report` is called in the worker's thread."""
-        self._jobs.put((window, report))
+        self._jobs.put((transcriber, window, report))
 
     def close(self) -> None:
         """Ends the threads once they are done with what they have; blocks until then."""
@@ -57,18 +56,21 @@ class Workers:
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
-            window, report = job
-            report(self.transcribe(window))
+            transcriber, window, report = job
+            del job  # an idle worker must not keep a model that is to be unloaded
+            report(_transcribed(transcriber, window))
+            del transcriber
 
-    def transcribe(self, window: Window) -> Result:
-        """One window, in the thread of the caller; a failure of the model becomes a result too."""
-        began = time.monotonic()
-        try:
-            hypothesis = self._transcriber.transcribe(window)
-        except AmanuensisError as error:
-            logger.warning("the model failed on a window of %.1f s: %s", len(window.audio) / 16_000, error)
-            return Result(window, None, "model_failed", began, time.monotonic())
-        except Exception:  # whatever a vendor's runtime throws concerns this window, not the other sessions
-            logger.exception("the model failed on a window of %.1f s", len(window.audio) / 16_000)
-            return Result(window, None, "model_failed", began, time.monotonic())
-        return Result(window, hypothesis, None, began, time.monotonic())
+
+def _transcribed(transcriber: Transcriber, window: Window) -> Result:
+    """One window; a failure of the model becomes a result too."""
+    began = time.monotonic()
+    try:
+        hypothesis = transcriber.transcribe(window)
+    except AmanuensisError as error:
+        logger.warning("the model failed on a window of %.1f s: %s", len(window.audio) / 16_000, error)
+        return Result(window, None, "model_failed", began, time.monotonic())
+    except Exception:  # whatever a vendor's runtime throws concerns this window, not the other sessions
+        logger.exception("the model failed on a window of %.1f s", len(window.audio) / 16_000)
+        return Result(window, None, "model_failed", began, time.monotonic())
+    return Result(window, hypothesis, None, began, time.monotonic())

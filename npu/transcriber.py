@@ -18,7 +18,7 @@ from npu.plausibility import Thresholds
 from npu.shaping import shapers, vocabulary
 from npu.timing import timed
 from npu.tokens import Tokenizer
-from streaming.window import SAMPLE_RATE, Hypothesis, Purpose, Window, Word
+from streaming.window import SAMPLE_RATE, Hypothesis, Purpose, Scores, Window, Word
 
 SHORTEST_S = 0.1  # audio below this holds no word
 LATE_S = 0.1  # how late the detector hears most speech begin
@@ -146,15 +146,18 @@ class ModelTranscriber:
         if window.timed:
             offset = window.start / SAMPLE_RATE
             words = timed(words, decoding.attention, decoding.log_probs, window.audio, offset)
+        scores = None
+        if len(decoding.log_probs):
+            scores = Scores(decoding.mean_log_prob, attempt.opened.silence, outcome.temperature)
         if outcome.doubt is None:
-            return Hypothesis(words, language, decode_s)
+            return Hypothesis(words, language, decode_s, scores=scores)
         kept = words[: len(self._tokenizer.words(window.forced))]
         _log.info(
             "%d words withheld, %s: utterance %d, %.1f to %.1f s, a %s",
             len(words) - len(kept), outcome.doubt, window.utterance, window.start / SAMPLE_RATE,
             window.end / SAMPLE_RATE, window.purpose.name.lower(),
         )  # fmt: skip
-        return Hypothesis(kept, language, decode_s, outcome.doubt)
+        return Hypothesis(kept, language, decode_s, outcome.doubt, scores)
 
     def _untimed(self, tokens: Sequence[int]) -> tuple[Word, ...]:
         return tuple(Word(text, spelling) for text, spelling in self._tokenizer.words(tokens))

@@ -4,6 +4,8 @@ AmanuensisError
 ├── ProtocolError        the peer broke the contract; carries the close code of PROTOCOL section 4
 │   ├── BadMessage       4400 bad_message
 │   │   └── UnknownModel 404  model_not_found
+│   ├── UnknownJob       404  unknown_job
+│   ├── JobCancelled     409  cancelled
 │   ├── UnknownVoice     404  unknown_voice
 │   ├── VoiceExists      409  voice_exists
 │   ├── VoicesBroken     503  voices_broken
@@ -14,7 +16,8 @@ AmanuensisError
 │   ├── SessionBusy      4409 session_busy
 │   ├── TooLarge         1009 too_large
 │   ├── Overloaded       1013 overloaded
-│   │   └── UploadsFull  429  too_many_uploads
+│   │   ├── UploadsFull  429  too_many_uploads
+│   │   └── ModelsFull   1013 too_many_models
 │   └── Restarting       1012 restarting
 ├── AudioError           bytes that are not the audio they were declared to be
 ├── ModelError           a model file is missing, corrupt or refused
@@ -48,10 +51,24 @@ class BadMessage(ProtocolError):
 
 
 class UnknownModel(BadMessage):
-    """Another model is asked for than there is. HTTP only."""
+    """A model is asked for that is not installed."""
 
     code = "model_not_found"
     http_status = 404
+
+
+class UnknownJob(ProtocolError):
+    """There is no job of this name, or not any more. HTTP only."""
+
+    code = "unknown_job"
+    http_status = 404
+
+
+class JobCancelled(ProtocolError):
+    """Somebody does not want its result any more. HTTP only."""
+
+    code = "cancelled"
+    http_status = 409
 
 
 class UnknownVoice(ProtocolError):
@@ -140,6 +157,12 @@ class UploadsFull(Overloaded):
 
     code = "too_many_uploads"
     http_status = 429
+
+
+class ModelsFull(Overloaded):
+    """As many models as are kept at once are in use, and another one is asked for."""
+
+    code = "too_many_models"
 
 
 class Restarting(ProtocolError):

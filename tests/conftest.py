@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -24,6 +24,7 @@ from websockets.exceptions import ConnectionClosed
 
 from daemon.config import Config
 from daemon.engine import Engine
+from daemon.models import Known, Shelf
 from daemon.server import listening
 from daemon.service import Service
 from npu.scripted import ScriptedTranscriber
@@ -123,17 +124,32 @@ DaemonMaker = Callable[..., AbstractAsyncContextManager[Daemon]]
 
 @pytest.fixture
 def daemon(settings: Callable[..., Config]) -> DaemonMaker:
-    """`async with daemon(transcriber=..., **sections) as d`: a real one that transcribes by script."""
+    """`async with daemon(transcriber=..., **sections) as d`: a real one that transcribes by script.
+
+    others: transcribers that are installed besides, or functions that load them.
+    """
 
     @asynccontextmanager
     async def make(
-        transcriber: Any = None, judges: Any = None, voices: Any = None, **sections: Any
+        transcriber: Any = None,
+        judges: Any = None,
+        voices: Any = None,
+        others: Mapping[str, Any] | None = None,
+        **sections: Any,
     ) -> AsyncIterator[Daemon]:
-        engine = Engine(transcriber or ScriptedTranscriber(SCRIPT), judges, voices)
+        shelf = _shelf(others or {})
+        engine = Engine(transcriber or ScriptedTranscriber(SCRIPT), judges, voices, shelf=shelf)
         async with Service.run(settings(**sections), engine) as service, listening(service) as url:
             yield Daemon(service, url)
 
     return make
+
+
+def _shelf(others: Mapping[str, Any]) -> Shelf:
+    def load(name: str) -> Any:
+        return others[name]() if callable(others[name]) else others[name]
+
+    return Shelf(lambda: [Known(name) for name in others], load)
 
 
 @dataclass

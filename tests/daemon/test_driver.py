@@ -18,6 +18,7 @@ from daemon.driver import SessionDriver
 from daemon.hub import Hub
 from daemon.journal import Journal, SessionRecord
 from daemon.metrics import Metrics
+from daemon.models import Lease
 from daemon.scheduler import Scheduler
 from npu.scripted import ScriptedTranscriber
 from streaming.errors import JournalError, ProtocolError, SessionBusy
@@ -77,6 +78,7 @@ class Rig:
     hub: Hub
     scheduler: Scheduler
     tasks: asyncio.TaskGroup
+    transcriber: ScriptedTranscriber
     running: dict[str, asyncio.Task[None]] = field(default_factory=dict)
 
     async def drive(self, name: str, max_backlog_s: float = 30.0) -> SessionDriver:
@@ -87,6 +89,7 @@ class Rig:
         driver = SessionDriver(
             record,
             core,
+            Lease(self.transcriber, 1.0, lambda: None),
             self.journal,
             self.hub,
             self.scheduler,
@@ -108,9 +111,10 @@ def rig(tmp_path: Path) -> Rigging:
     @asynccontextmanager
     async def make(delay_s: float = 0.0, decode_s: float = 0.0) -> AsyncIterator[Rig]:
         journal = await Journal.open(tmp_path / "journal.db")
-        scheduler = Scheduler(ScriptedTranscriber(WORDS, decode_s), 1, 10, 0.25, 1.5)
+        scheduler = Scheduler(1, 10, 0.25, 1.5)
         async with asyncio.TaskGroup() as tasks:
-            rig = Rig(SlowJournal(journal, delay_s), Hub(journal), scheduler, tasks)
+            transcriber = ScriptedTranscriber(WORDS, decode_s)
+            rig = Rig(SlowJournal(journal, delay_s), Hub(journal), scheduler, tasks, transcriber)
             yield rig
             for client in tuple(scheduler._clients):
                 client.close()  # type: ignore[attr-defined]

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from daemon.calibration import calibrate, capacity_of, choices
+from daemon.calibration import calibrate, capacity_of, choices, cost_of, measure
+from daemon.models import Lease
 from daemon.scheduler import Deadline, Scheduler, urgency
 from daemon.worker import Result
 from npu.scripted import ScriptedTranscriber
@@ -37,7 +38,8 @@ class Gate:
 class Client:
     """Wants one window; `number` says who it is."""
 
-    def __init__(self, number: int, purpose: Purpose, due: float) -> None:
+    def __init__(self, model: Any, number: int, purpose: Purpose, due: float, weight: float = 1.0) -> None:
+        self.lease = Lease(model, weight, lambda: None)
         self.number = number
         self.wanted: Deadline | None = urgency(purpose, due)
         self.results: list[Result] = []
@@ -62,8 +64,8 @@ class Client:
         self.step_s = step_s
 
 
-def _scheduler(model: Any, workers: int = 1, capacity: int = 10) -> Scheduler:
-    return Scheduler(model, workers, capacity, step_s=0.25, max_step_s=1.5)
+def _scheduler(workers: int = 1, capacity: int = 10) -> Scheduler:
+    return Scheduler(workers, capacity, step_s=0.25, max_step_s=1.5)
 
 
 def test_the_order() -> None:
@@ -71,13 +73,13 @@ def test_the_order() -> None:
 
     async def main() -> None:
         gate = Gate()
-        scheduler = _scheduler(gate)
+        scheduler = _scheduler()
         clients = [
-            Client(0, Purpose.PARTIAL, 9.0),  # finds the worker idle
-            Client(1, Purpose.PARTIAL, 5.0),
-            Client(2, Purpose.PARTIAL, 4.0),
-            Client(3, Purpose.FINAL, 8.0),
-            Client(4, Purpose.FINAL, 7.0),
+            Client(gate, 0, Purpose.PARTIAL, 9.0),  # finds the worker idle
+            Client(gate, 1, Purpose.PARTIAL, 5.0),
+            Client(gate, 2, Purpose.PARTIAL, 4.0),
+            Client(gate, 3, Purpose.FINAL, 8.0),
+            Client(gate, 4, Purpose.FINAL, 7.0),
         ]
         for client in clients:
             scheduler.add(client)
@@ -97,8 +99,8 @@ def test_a_demand_that_is_withdrawn() -> None:
 
     async def main() -> None:
         gate = Gate()
-        scheduler = _scheduler(gate)
-        first, second, third = (Client(n, Purpose.FINAL, float(n)) for n in range(3))
+        scheduler = _scheduler()
+        first, second, third = (Client(gate, n, Purpose.FINAL, float(n)) for n in range(3))
         for client in (first, second, third):
             scheduler.add(client)
             scheduler.wake(client)
@@ -119,8 +121,8 @@ def test_a_demand_that_has_gone_unnoticed() -> None:
 
     async def main() -> None:
         gate = Gate()
-        scheduler = _scheduler(gate)
-        first, second, third = (Client(n, Purpose.PARTIAL, float(n)) for n in range(3))
+        scheduler = _scheduler()
+        first, second, third = (Client(gate, n, Purpose.PARTIAL, float(n)) for n in range(3))
         for client in (first, second, third):
             scheduler.add(client)
             scheduler.wake(client)
@@ -137,8 +139,8 @@ def test_admission() -> None:
     """The session beyond the capacity is refused, with when to try again."""
 
     async def main() -> None:
-        scheduler = _scheduler(Gate(), capacity=2)
-        clients = [Client(n, Purpose.PARTIAL, 0.0) for n in range(2)]
+        scheduler = _scheduler(capacity=2)
+        clients = [Client(Gate(), n, Purpose.PARTIAL, 0.0) for n in range(2)]
         for client in clients:
             scheduler.admit()
             scheduler.add(client)
@@ -152,12 +154,53 @@ def test_admission() -> None:
     asyncio.run(main())
 
 
+def test_a_slower_model() -> None:
+    """Takes more of the capacity; one that would take more than there is has the machine alone."""
+
+    async def main() -> None:
+        scheduler = _scheduler(capacity=4)
+        scheduler.admit(6.0)  # nobody else is there
+        slow = Client(Gate(), 0, Purpose.PARTIAL, 0.0, weight=2.5)
+        scheduler.add(slow)
+        scheduler.admit()
+        assert scheduler.load.taken == 2.5 and scheduler.load.sessions == 1
+        with pytest.raises(Overloaded):
+            scheduler.admit(2.5)
+        scheduler.add(Client(Gate(), 1, Purpose.PARTIAL, 0.0))
+        with pytest.raises(Overloaded):
+            scheduler.admit()
+        scheduler.remove(slow)
+        scheduler.admit(2.5)
+        await scheduler.close()
+
+    asyncio.run(main())
+
+
+def test_windows_of_two_models() -> None:
+    """Each goes to the model of its session, whichever worker has it."""
+
+    async def main() -> None:
+        first, second = Gate(), Gate()
+        scheduler = _scheduler(workers=2)
+        clients = [Client(model, at, Purpose.FINAL, 0.0) for at, model in enumerate((first, second, first))]
+        for client in clients:
+            scheduler.add(client)
+            scheduler.wake(client)
+        first.open.release(2)
+        second.open.release()
+        await asyncio.wait_for(scheduler.quiet(), 5)
+        assert first.order == [0, 2] and second.order == [1]
+        await scheduler.close()
+
+    asyncio.run(main())
+
+
 def test_steps() -> None:
     """Stretch while the workers are busy, up to the most, and shrink back to the least when they are idle."""
 
     async def main() -> None:
-        scheduler = _scheduler(ScriptedTranscriber([], delay_s=0.02))
-        client = Client(0, Purpose.PARTIAL, time.monotonic())
+        scheduler = _scheduler()
+        client = Client(ScriptedTranscriber([], delay_s=0.02), 0, Purpose.PARTIAL, time.monotonic())
         scheduler.add(client)
         assert client.step_s == 0.25
 
@@ -187,9 +230,9 @@ def test_lag() -> None:
 
     async def main() -> None:
         gate = Gate()
-        scheduler = _scheduler(gate)
+        scheduler = _scheduler()
         for number in range(2):
-            client = Client(number, Purpose.FINAL, time.monotonic() - 2.0)
+            client = Client(gate, number, Purpose.FINAL, time.monotonic() - 2.0)
             scheduler.add(client)
             scheduler.wake(client)
         assert 2.0 <= scheduler.load.lag_s < 2.5
@@ -238,3 +281,12 @@ def test_capacity() -> None:
     assert capacity_of(0.04, 4, 1.5) == 74
     assert capacity_of(0.04, 2, 0.5) < capacity_of(0.04, 2, 3.0)
     assert capacity_of(30.0, 1, 1.5) == 1
+
+
+def test_cost() -> None:
+    """Is what capacity is made of, and a model is measured in about the time it is given."""
+    assert capacity_of(0.04, 2, 1.5) == int(0.8 * 2 / cost_of(0.04, 1.5))
+    assert cost_of(0.4, 1.5) > 5 * cost_of(0.04, 1.5)
+    begun = time.monotonic()
+    assert 0.02 <= measure(Core(1), 0.2) < 0.04
+    assert time.monotonic() - begun < 1.0

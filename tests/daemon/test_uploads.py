@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from daemon.uploads import NICENESS
+from daemon.niceness import NICENESS
 from npu.scripted import ScriptedTranscriber
 from streaming.window import Hypothesis, Window
 
@@ -106,7 +106,6 @@ def test_speaker_labels(visit, speech) -> None:
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        ({"model": "enormous"}, "model"),
         ({"min_speakers": "0"}, "min_speakers"),
         ({"min_speakers": "3", "max_speakers": "2"}, "min_speakers"),
         ({"diarization": "perhaps"}, "diarization"),
@@ -221,7 +220,7 @@ def test_live_sessions_go_first(visit, speech, eventually, monkeypatch) -> None:
     """While one waits for a worker no batch is begun; after a while one is all the same."""
     held = Held()
     held.gate.set()
-    monkeypatch.setattr("daemon.uploads.PATIENCE_S", 1.0)
+    monkeypatch.setattr("daemon.work.PATIENCE_S", 1.0)
     monkeypatch.setattr("daemon.scheduler.Scheduler.pressed", property(lambda _: pressed))
     pressed = True
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+import weakref
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,7 @@ def _window(seconds: float = 1.0) -> Window:
     return Window(utterance=1, start=0, audio=audio, forced=(), draft=(), purpose=Purpose.FINAL)
 
 
-def _run(workers: Workers, count: int) -> list[Result]:
+def _run(workers: Workers, model: Any, count: int) -> list[Result]:
     results: list[Result] = []
     done = threading.Semaphore(0)
 
@@ -28,7 +30,7 @@ def _run(workers: Workers, count: int) -> list[Result]:
         done.release()
 
     for _ in range(count):
-        workers.submit(_window(), report)
+        workers.submit(model, _window(), report)
     for _ in range(count):
         assert done.acquire(timeout=5)
     return results
@@ -36,8 +38,8 @@ def _run(workers: Workers, count: int) -> list[Result]:
 
 def test_results() -> None:
     """Carry the hypothesis and the times; several workers work at once."""
-    workers = Workers(ScriptedTranscriber([(0.1, 0.3, "yes")], delay_s=0.1), 4)
-    results = _run(workers, 4)
+    workers = Workers(4)
+    results = _run(workers, ScriptedTranscriber([(0.1, 0.3, "yes")], delay_s=0.1), 4)
     workers.close()
     assert all(result.hypothesis and result.hypothesis.words[0].text == "yes" for result in results)
     assert all(0.1 <= result.ended - result.began < 0.5 for result in results)
@@ -54,8 +56,8 @@ def test_a_model_that_fails(error: Exception) -> None:
         def transcribe(self, window: Window) -> Any:
             raise error
 
-    workers = Workers(Failing(), 1)
-    results = _run(workers, 3)
+    workers = Workers(1)
+    results = _run(workers, Failing(), 3)
     workers.close()
     assert [result.failure for result in results] == ["model_failed"] * 3
     assert all(result.hypothesis is None for result in results)
@@ -63,8 +65,22 @@ def test_a_model_that_fails(error: Exception) -> None:
 
 def test_closing() -> None:
     """Waits for the window in progress."""
-    workers = Workers(ScriptedTranscriber([], delay_s=0.2), 1)
+    workers = Workers(1)
     results: list[Result] = []
-    workers.submit(_window(), results.append)
+    workers.submit(ScriptedTranscriber([], delay_s=0.2), _window(), results.append)
     workers.close()
     assert len(results) == 1
+
+
+def test_an_idle_worker() -> None:
+    """Keeps no model: one that is unloaded is gone."""
+    workers = Workers(1)
+    model = ScriptedTranscriber([])
+    _run(workers, model, 1)
+    gone = weakref.ref(model)
+    del model
+    deadline = time.monotonic() + 5
+    while gone() is not None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert gone() is None
+    workers.close()
