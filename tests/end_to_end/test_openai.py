@@ -110,7 +110,6 @@ def test_known_speakers(client, assets: Path, recording) -> None:
     [
         ({"model": "enormous"}, openai.NotFoundError, "model"),
         ({"response_format": "rtf"}, openai.BadRequestError, "response_format"),
-        ({"stream": True}, openai.BadRequestError, "stream"),
         ({"include": ["logprobs"]}, openai.BadRequestError, "include"),
         ({"timestamp_granularities": ["word"]}, openai.BadRequestError, "timestamp_granularities"),
         ({"known_speaker_names": ["Anna"]}, openai.BadRequestError, "known_speaker_names"),
