@@ -248,6 +248,7 @@ def test_a_model_that_fails(daemon, producer, pcm) -> None:
 
     class Failing:
         name = device = "failing"
+        languages, translates, context_s = ("en",), False, None
 
         def transcribe(self, window: Any) -> Any:
             raise RuntimeError("the runtime is out of memory")

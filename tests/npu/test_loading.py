@@ -19,7 +19,9 @@ def test_embedded_model(cache_dir: Path) -> None:
 
 def test_unknown_model(cache_dir: Path) -> None:
     """Those that are known are named."""
-    with pytest.raises(ModelError, match="No model is called 'parakeet'. Known are moonshine-tiny, whisper-tiny"):
+    with pytest.raises(
+        ModelError, match=r"No model is called 'parakeet'\. Known are moonshine-tiny, whisper-tiny"
+    ):
         load_transcriber("parakeet", cache_dir=cache_dir)
 
 
