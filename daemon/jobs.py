@@ -63,7 +63,12 @@ class Job:
         if not self.over:
             self._standing, self._position = standing, position
             self.state = State.RUNNING if position is None else State.QUEUED
-            self._note()
+
+    def tell(self) -> None:
+        """Whoever follows it is to know."""
+        self.revision += 1
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
 
     def receive_transcript(self, standing: Standing, transcript: Transcript) -> None:
         """It is done."""
@@ -100,12 +105,7 @@ class Job:
     def _end(self, state: State, standing: Standing) -> None:
         self.state, self.ended = state, time.time()
         self._standing, self._position = standing, None
-        self._note()
-
-    def _note(self) -> None:
-        self.revision += 1
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
+        self.tell()
 
 
 class Jobs:
@@ -122,21 +122,24 @@ class Jobs:
         work = await held.enter_async_context(self._uploads.submitted(form, asked))
         job = Job(form.name, work.transcriber.name, asked.words)
         self._jobs[job.id], self._works[job.id] = job, work
-        work.on_news = lambda: self._look(job, work)
-        self._look(job, work)
+        work.on_news = lambda: self._receive_news(job)
+        self._look(job)
         self._uploads.service.begin(self._run(job, work, held.pop_all()), name=f"job {job.id}")
         return job
 
     def all(self) -> list[Job]:
-        """The newest first."""
+        """The newest first, as they stand now."""
+        for job in self._jobs.values():
+            self._look(job)
         return list(reversed(self._jobs.values()))
 
     def get(self, name: str) -> Job:
-        """UnknownJob where there is none."""
+        """As it stands now; UnknownJob where there is none."""
         if (job := self._jobs.get(name)) is None:
             raise UnknownJob(
                 "There is no such job: it was cancelled, its result has expired, or the daemon was restarted."
             )
+        self._look(job)
         return job
 
     def cancel(self, name: str) -> None:
@@ -161,8 +164,14 @@ class Jobs:
             self._tidy()
             asyncio.get_running_loop().call_later(self._limits.keep_jobs_s, self._jobs.pop, job.id, None)
 
-    def _look(self, job: Job, work: Work) -> None:
-        job.receive_standing(work.standing, self._uploads.position(work))
+    def _receive_news(self, job: Job) -> None:
+        self._look(job)
+        if not job.over:
+            job.tell()
+
+    def _look(self, job: Job) -> None:
+        if (work := self._works.get(job.id)) is not None:
+            job.receive_standing(work.standing, self._uploads.position(work))
 
     def _tidy(self) -> None:
         """Forgets the oldest that are over while they are too many, or too large together."""

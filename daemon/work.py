@@ -90,6 +90,7 @@ class Work(Progress):
         self._max_duration_s = service.config.uploads.max_duration_s
         self._future: Future[Transcript] | None = None
         self._over = asyncio.Event()
+        self._done = False  # it is over, and there is a transcript
         self._phase = Phase.WAITING
         self._duration_s: float | None = None
         self._read_s = self._transcribed_s = self._told = 0.0
@@ -138,7 +139,7 @@ class Work(Progress):
         wanted = self.asked.speakers
         elapsed_s = time.monotonic() - self._begun if self._begun else 0.0
         share = None
-        if self._phase is Phase.OVER:
+        if self._done:
             share = 1.0
         elif self._duration_s:
             text = min(1.0, self._transcribed_s / self._duration_s)
@@ -259,6 +260,8 @@ class Work(Progress):
 
     def _end(self) -> None:
         self._phase = Phase.OVER
+        if self._future is not None and not self._future.cancelled() and self._future.exception() is None:
+            self._done, self._told, self._transcribed_s = True, 1.0, self._read_s
         self._over.set()
         self.on_end()
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import io
 import os
+import random
+import tempfile
 import threading
 import time
+import wave
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +20,8 @@ import pytest
 
 from daemon.niceness import NICENESS
 from npu.scripted import ScriptedTranscriber
-from streaming.window import Hypothesis, Window
+from streaming.errors import ModelError
+from streaming.window import Hypothesis, Manner, Window
 
 Test = Callable[[httpx.AsyncClient, Any], Coroutine[Any, Any, None]]
 SCRIPT = [(0.4 * i, 0.4 * i + 0.3, f"word{i}") for i in range(1_500)]
@@ -262,3 +267,161 @@ def test_the_token(visit, speech) -> None:
         assert (await client.post("/transcribe", files=speech, headers=good)).status_code == 200
 
     visit(test, auth={"tokens": ["secret"]})
+
+
+def test_both_paths(visit, speech) -> None:
+    """Are the same thing."""
+
+    async def test(client: httpx.AsyncClient, _: Any) -> None:
+        one, other = [
+            (await client.post(path, files=speech)).json() for path in ("/transcribe", "/api/transcribe")
+        ]
+        assert one == other and one["text"]
+
+    visit(test)
+
+
+def test_what_a_form_reaches(visit, speech) -> None:
+    """Every hint comes to the model; one that is not resident is loaded for it, and only those that are there."""
+    manners = []
+
+    class Other(ScriptedTranscriber):
+        name = "other"
+        languages = ("de", "fr")
+        translates = True
+
+        def transcribe_all(self, windows: Sequence[Window]) -> list[Hypothesis]:
+            manners.extend(window.manner for window in windows)
+            return super().transcribe_all(windows)
+
+    async def test(client: httpx.AsyncClient, _: Any) -> None:
+        fields = {
+            "model": "other",
+            "language": "German",
+            "task": "translate",
+            "prompt": "Ada said",
+            "temperature": "0.4",
+            "vocabulary": ["Ada, Lovelace", "Babbage"],
+            "beam": "5",
+        }
+        answer = await client.post("/transcribe", files=speech, data=fields)
+        assert answer.status_code == 200, answer.text
+        unknown = await client.post("/transcribe", files=speech, data={"model": "enormous"})
+        error = _error(unknown, 404)
+        assert error["code"] == "model_not_found" and error["param"] == "model"
+        assert "scripted, other" in error["message"]
+        danish = await client.post("/transcribe", files=speech, data={"model": "other", "language": "Danish"})
+        assert "de, fr" in _error(danish, 400)["message"]
+
+    visit(test, others={"other": Other(SCRIPT)})
+    assert set(manners) == {
+        Manner("de", "translate", "Ada said", ("Ada", "Lovelace", "Babbage"), beam=5, temperature=0.4)
+    }
+
+
+def test_a_model_that_is_broken(visit, speech) -> None:
+    """503 in a sentence; the default one goes on."""
+
+    def load() -> Any:
+        raise ModelError("other lacks a tensor; pull it again.")
+
+    async def test(client: httpx.AsyncClient, _: Any) -> None:
+        error = _error(await client.post("/transcribe", files=speech, data={"model": "other"}), 503)
+        assert error["code"] == "model_unavailable" and "lacks a tensor" in error["message"]
+        assert (await client.post("/transcribe", files=speech)).status_code == 200
+
+    visit(test, others={"other": load})
+
+
+def test_a_full_disk(visit, speech, monkeypatch) -> None:
+    """507 in a sentence, by each path; the next one is served once there is room."""
+    room = tempfile.TemporaryFile
+
+    async def test(client: httpx.AsyncClient, _: Any) -> None:
+        form = {"file": ("long.wav", speech["file"][1] * 8, "audio/wav")}
+        assert len(form["file"][1]) > 1 << 20  # what is smaller stays in memory
+        monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: open("/dev/full", "w+b", buffering=0))  # noqa: SIM115, PTH123
+        for path in ("/transcribe", "/v1/jobs", "/v1/audio/transcriptions"):
+            error = _error(await client.post(path, files=form, data={"model": "whisper-1"}), 507)
+            assert error["code"] == "no_room" and "no room" in error["message"]
+        monkeypatch.setattr("tempfile.TemporaryFile", room)
+        assert (await client.post("/transcribe", files=form)).status_code == 200
+
+    visit(test, uploads={"waiting": 0})
+
+
+def test_nothing_is_left_behind(visit, speech, tmp_path, monkeypatch) -> None:
+    """Of a large upload nothing has a name on the disk, neither while it is there nor afterwards."""
+    folder = tmp_path / "spool"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+
+    async def test(client: httpx.AsyncClient, _: Any) -> None:
+        form = {"file": ("long.wav", speech["file"][1] * 8, "audio/wav")}
+        for path in ("/transcribe", "/v1/jobs"):
+            assert (await client.post(path, files=form, data={"diarization": "true"})).is_success
+        assert not list(folder.iterdir())
+
+    visit(test)
+    assert not list(folder.iterdir())
+
+
+def test_fields_without_measure(visit) -> None:
+    """A form is bounded in memory, however many fields it has."""
+
+    async def test(client: httpx.AsyncClient, _: Any) -> None:
+        fields = {f"field{at}": "x" * (3 << 20) for at in range(17)}
+        error = _error(await client.post("/transcribe", files={"file": b"x"}, data=fields), 400)
+        assert "48 MB" in error["message"]
+        many = await client.post(
+            "/transcribe", files={"file": b"x"}, data={f"f{at}": "x" for at in range(1_101)}
+        )
+        assert "fields" in _error(many, 400)["message"]
+
+    visit(test)
+
+
+def _wav(samples: int) -> bytes:
+    file = io.BytesIO()
+    with wave.open(file, "wb") as writer:
+        writer.setnchannels(1)
+        writer.setsampwidth(2)
+        writer.setframerate(16_000)
+        writer.writeframes(b"\0\0" * samples)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("seconds", [0, 0.01, 2])
+def test_audio_without_speech(visit, seconds: float) -> None:
+    """Has no text, and is no error; so has audio of no length."""
+
+    async def test(client: httpx.AsyncClient, _: Any) -> None:
+        form = {"file": ("a.wav", _wav(round(16_000 * seconds)), "audio/wav")}
+        answer = await client.post("/transcribe", files=form, data={"diarization": "true"})
+        if seconds == 0 and answer.status_code == 400:
+            assert answer.json()["error"]["param"] == "file"
+            return
+        body = answer.json()
+        assert body["text"] == "" and body["segments"] == [] and body["duration"] == pytest.approx(seconds)
+        plain = await client.post("/v1/audio/transcriptions", files=form, data={"model": "whisper-1"})
+        assert plain.json()["text"] == ""
+
+    visit(test)
+
+
+def test_media_that_is_not_whole(visit, speech) -> None:
+    """Is transcribed as far as it goes or refused in a sentence; the daemon serves the next one."""
+    whole = speech["file"][1]
+
+    async def test(client: httpx.AsyncClient, _: Any) -> None:
+        chance = random.Random(1)
+        for cut in (1, 44, len(whole) // 2):
+            noise = bytes(chance.randrange(256) for _ in range(2_000))
+            for data in (whole[:cut], whole[:cut] + noise, b"fLaC" + noise, b"OggS" + noise, b"ID3" + noise):
+                answer = await client.post("/transcribe", files={"file": ("x.mp3", data)})
+                assert answer.status_code in (200, 400), answer.text
+                if answer.status_code == 400:
+                    assert _error(answer, 400)["param"] == "file"
+        assert (await client.post("/transcribe", files=speech)).status_code == 200
+
+    visit(test)
