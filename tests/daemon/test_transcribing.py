@@ -236,14 +236,11 @@ def _long(assets: Path, target: Path, times: int) -> None:
         file.writeframes(audio * times)
 
 
-@pytest.mark.parametrize("options", [(), ("--diarize",)])
-def test_a_process_that_is_killed(
-    env: dict[str, str], transcribe, assets: Path, tmp_path: Path, options: tuple[str, ...]
-) -> None:
+def test_a_process_that_is_killed(env: dict[str, str], transcribe, assets: Path, tmp_path: Path) -> None:
     """In the middle of a long recording: the next one goes on there, and the transcript is the same."""
-    _long(assets, tmp_path / "long.wav", 6 if options else 24)  # 4 or 18 minutes
+    _long(assets, tmp_path / "long.wav", 14)  # ten minutes
     sidecar = tmp_path / "out" / ".long.amanuensis"
-    command = ["transcribe", "long.wav", "-f", "json,srt", "-o", "out", *options]
+    command = ["transcribe", "long.wav", "-f", "json,srt", "-o", "out"]
     process = subprocess.Popen(
         [sys.executable, "-m", "daemon", *command], env={**os.environ, **env}, cwd=tmp_path
     )
@@ -252,11 +249,12 @@ def test_a_process_that_is_killed(
             assert process.poll() is None
             time.sleep(0.005)
         process.kill()
-    assert [path.name for path in (tmp_path / "out").iterdir()] == [sidecar.name]
+    left = {path.name for path in (tmp_path / "out").iterdir()}
+    assert sidecar.name in left and not left & {"long.json", "long.srt"}
     again = transcribe(*command[1:])
     assert again.returncode == 0, again.stderr
     assert not sidecar.exists() and (tmp_path / "out" / "long.srt").read_text().startswith("1\n")
-    assert transcribe("long.wav", "-f", "json,srt", "-o", "whole", *options).returncode == 0
+    assert transcribe("long.wav", "-f", "json,srt", "-o", "whole").returncode == 0
     parts, whole = (json.loads((tmp_path / name / "long.json").read_text()) for name in ("out", "whole"))
     assert parts["segments"] == whole["segments"] and parts["duration"] == whole["duration"]
     assert parts["speech"] == pytest.approx(whole["speech"], abs=0.1)
