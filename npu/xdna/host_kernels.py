@@ -10,6 +10,7 @@ import ctypes
 import hashlib
 import json
 import logging
+import platform
 import shutil
 import subprocess
 import tempfile
@@ -31,6 +32,7 @@ _FLAGS = (
     "-ffreestanding",  # the cores have no C library to call, so loops do not become calls of it
     "-ffp-contract=off",  # float sums as they are written
 )  # fmt: skip
+_X86_FLAGS = ("-mno-red-zone",)  # otherwise functions use 128 bytes below their frame that nobody counts
 _RETURN_ADDRESS = 8  # bytes that a call puts on the stack beside the frame
 
 Bytes = NDArray[np.uint8]
@@ -49,7 +51,8 @@ class HostKernels:
     ) -> None:
         """files: names under npu/kernels, None for all; ModelError where there is no g++, or it refuses them."""
         names = tuple(sources() if files is None else files)
-        flags = (*_FLAGS, "-D__AIE__", f"-I{_HOST}") if vector else _FLAGS
+        flags = (*_FLAGS, *(_X86_FLAGS if platform.machine() in ("x86_64", "AMD64") else ()))
+        flags = (*flags, "-D__AIE__", f"-I{_HOST}") if vector else flags
         self.vector = vector
         self.folder = _built(names, flags, cache_dir or default_cache_dir(logger.warning))
         self._library = ctypes.CDLL(str(self.folder / "kernels.so"))

@@ -43,12 +43,15 @@ def round_even(value: NDArray[Any], shift: int | NDArray[Any]) -> Ints:
     rest = value - (down << shift)
     half = (np.int64(1) << shift) >> 1
     up = (rest > half) | ((rest == half) & (down & 1 == 1))
-    return np.where(np.asarray(shift) == 0, value, down + up)
+    rounded: Ints = np.where(np.asarray(shift) == 0, value, down + up)
+    return rounded
 
 
 def saturate(value: NDArray[Any], bits: int) -> Ints:
     """Into so many bits, signed."""
-    return np.clip(value, -(1 << (bits - 1)), (1 << (bits - 1)) - 1).astype(np.int64)
+    limit = 1 << (bits - 1)
+    clipped: Ints = np.clip(value, -limit, limit - 1).astype(np.int64)
+    return clipped
 
 
 def product(a: NDArray[Any], b: NDArray[Any], c: NDArray[Any] | int = 0) -> NDArray[np.int32]:
@@ -65,13 +68,14 @@ def activated(x: NDArray[Any], table: NDArray[np.int16]) -> Ints:
     between = entries[i] + round_even(
         (entries[i + 1] - entries[i]) * (at & ((1 << _STEP_BITS) - 1)), _STEP_BITS
     )
-    return np.where(at < 0, entries[0], np.where(at >> _STEP_BITS >= 256, x, between))
+    found: Ints = np.where(at < 0, entries[0], np.where(at >> _STEP_BITS >= 256, x, between))
+    return found
 
 
 def activation_table(function: Any) -> NDArray[np.int16]:
     """[257]: a function at -8, -8 + 1/16, ... 8, with 10 fraction bits."""
     x = np.arange(-_RANGE * 16, _RANGE * 16 + 1) / 16
-    return np.round(function(x) * (1 << ACTIVATION_BITS)).astype(np.int16)
+    return np.asarray(np.round(function(x) * (1 << ACTIVATION_BITS)), np.int16)
 
 
 def epilogue(
@@ -90,9 +94,8 @@ def epilogue(
     y = saturate(round_even(u * token[:, None].astype(np.int64) + start, token_shift), 16)
     if table is not None:
         y = activated(y, table)
-    if residual is not None:
-        y = saturate(y + residual, 16)
-    return y.astype(np.int16)
+    total = y if residual is None else saturate(y + residual, 16)
+    return np.asarray(total, np.int16)
 
 
 # bf16
@@ -244,7 +247,9 @@ def rope(x: NDArray[np.int16], cosine: NDArray[Any], sine: NDArray[Any]) -> NDAr
     return turned
 
 
-def swiglu(hidden: NDArray[np.int16], gate: NDArray[np.int16], table: NDArray[np.int16]) -> NDArray[np.int16]:
-    """hidden times the table's function of the gate; all with 10 fraction bits."""
-    product_ = hidden.astype(np.int64) * activated(gate, table)
-    return saturate(round_even(product_, ACTIVATION_BITS), 16).astype(np.int16)
+def swiglu(
+    hidden: NDArray[np.int16], gate: NDArray[np.int16], table: NDArray[np.int16], shift: int
+) -> NDArray[np.int16]:
+    """hidden times the table's function of the gate, divided by 2^shift."""
+    gated = hidden.astype(np.int64) * activated(gate, table)
+    return saturate(round_even(gated, shift), 16).astype(np.int16)

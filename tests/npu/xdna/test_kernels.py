@@ -279,8 +279,9 @@ def test_swiglu_i16(kernels: HostKernels, extreme: bool) -> None:
         for seed in (1, 2)
     )  # fmt: skip
     out = np.zeros(512, np.int16)
-    ask(kernels, "swiglu_i16", hidden, gate, table, out, 512)
-    assert np.array_equal(out, oracle.swiglu(hidden, gate, table))
+    for shift in (0, 7, 10, 16):
+        ask(kernels, "swiglu_i16", hidden, gate, table, out, 512, shift)
+        assert np.array_equal(out, oracle.swiglu(hidden, gate, table, shift))
 
 
 @pytest.mark.parametrize("extreme", [False, True])
