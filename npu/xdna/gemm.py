@@ -45,9 +45,8 @@ SIDE = 4  # rows and columns of cores
 SPAN = SIDE * TILE  # rows and columns of what the array does at a time
 _R, _S, _T = 4, 8, 8  # rows, depth and columns of the matrix unit
 
-_IN = Block(Element.I8, (TILE, TILE))
+IN = Block(Element.I8, (TILE, TILE))  # what comes to a core at a time
 _OUT = Block(Element.I32, (TILE, TILE))
-_JOINED = Block(Element.I32, (SPAN, TILE))
 
 A_ORDER = Pattern((TILE // _R, TILE // _S, _R, _S), (_R * TILE, _S, TILE, 1))  # [m/4][k/8][4][8]
 B_ORDER = Pattern((TILE // _S, TILE // _T, _S, _T), (_S * TILE, _T, TILE, 1))  # [k/8][n/8][8][8]
@@ -78,7 +77,7 @@ class Shape:
 
 def header(shape: Shape) -> NDArray[np.uint8]:
     """[4096] bytes: the argument `header` of its sequence."""
-    words = np.zeros(_IN.bytes // 4, np.int32)
+    words = np.zeros(IN.bytes // 4, np.int32)
     words[0] = shape.k // TILE
     return words.view(np.uint8)
 
@@ -90,44 +89,48 @@ def gemm(stacks: Mapping[str, int], shapes: tuple[Shape, ...]) -> Design:
     """
     functions = (
         Function("zero_i32", "gemm_i8.cc", (_OUT,), stacks["zero_i32"]),
-        Function("gemm_i8", "gemm_i8.cc", (_IN, _IN, _OUT), stacks["gemm_i8"]),
+        Function("gemm_i8", "gemm_i8.cc", (IN, IN, _OUT), stacks["gemm_i8"]),
     )
     workers = tuple(_worker(column, row) for column in range(SIDE) for row in range(SIDE))
-    return Design("gemm_i8", _fifos(), _links(), workers, functions, tuple(map(_sequence, shapes)))
+    return Design("gemm_i8", ways(Element.I32), links(), workers, functions, tuple(map(_sequence, shapes)))
 
 
-def _core(column: int, row: int) -> Tile:
+def core(column: int, row: int) -> Tile:
+    """Of 4 x 4."""
     return Tile(column, row + 2)
 
 
-def _fifos() -> tuple[Fifo, ...]:
+def ways(result: Element) -> tuple[Fifo, ...]:
+    """Rows in by A0.. and a0.., columns by B0.. and b0.., results out by c0_0.. and C0.."""
+    part, joined = Block(result, (TILE, TILE)), Block(result, (SPAN, TILE))
     fifos = []
     for i in range(SIDE):
         shim, memory = Tile(i, 0), Tile(i, 1)
-        row = tuple(_core(column, i) for column in range(SIDE))
-        column = tuple(_core(i, row) for row in range(SIDE))
+        row = tuple(core(column, i) for column in range(SIDE))
+        column = tuple(core(i, row) for row in range(SIDE))
         fifos += [
-            Fifo(f"A{i}", shim, (memory,), _IN),
-            Fifo(f"a{i}", memory, row, _IN, depth=3, sent=A_ORDER),  # a core holds two, and the next comes in
-            Fifo(f"B{i}", shim, (memory,), _IN),
-            Fifo(f"b{i}", memory, column, _IN, sent=B_ORDER),
-            Fifo(f"C{i}", memory, (shim,), _JOINED, sent=C_ORDER),
-            *(Fifo(f"c{i}_{at}", core, (memory,), _OUT) for at, core in enumerate(column)),
+            Fifo(f"A{i}", shim, (memory,), IN),
+            Fifo(f"a{i}", memory, row, IN, depth=3, sent=A_ORDER),  # a core holds two, and the next comes in
+            Fifo(f"B{i}", shim, (memory,), IN),
+            Fifo(f"b{i}", memory, column, IN, sent=B_ORDER),
+            Fifo(f"C{i}", memory, (shim,), joined, sent=C_ORDER),
+            *(Fifo(f"c{i}_{at}", tile, (memory,), part) for at, tile in enumerate(column)),
         ]
     return tuple(fifos)
 
 
-def _links() -> tuple[Link, ...]:
-    links = []
+def links() -> tuple[Link, ...]:
+    """What memory tiles pass on, and what they join."""
+    found: list[Link] = []
     for i in range(SIDE):
         parts = tuple(f"c{i}_{row}" for row in range(SIDE))
         offsets = tuple(row * _OUT.count for row in range(SIDE))
-        links += [
+        found += [
             Link((f"A{i}",), (f"a{i}",)),
             Link((f"B{i}",), (f"b{i}",)),
             Link(parts, (f"C{i}",), offsets),
         ]
-    return tuple(links)
+    return tuple(found)
 
 
 def _worker(column: int, row: int) -> Worker:
@@ -147,12 +150,12 @@ def _worker(column: int, row: int) -> Worker:
         Release(a),
         Release(c),
     )
-    return Worker(_core(column, row), (Repeat(None, body),), stack=NPU1.default_stack)
+    return Worker(core(column, row), (Repeat(None, body),), stack=NPU1.default_stack)
 
 
 def _sequence(shape: Shape) -> Sequence:
     arguments = {
-        "header": _IN,
+        "header": IN,
         "a": Block(Element.I8, (shape.m, shape.k)),
         "b": Block(Element.I8, (shape.k, shape.n)),
         "c": Block(Element.I32, (shape.m, shape.n)),
@@ -174,7 +177,7 @@ def _span(shape: Shape, row: int, column: int, first_row: int, i: int) -> list[S
     b = Pattern((depth, TILE, TILE), (TILE * shape.n, shape.n, 1), column)
     c = Pattern((SPAN, TILE), (shape.n, 1), first_row * shape.n + column)
     return [
-        Start(f"A{i}", "header", whole(_IN)),
+        Start(f"A{i}", "header", whole(IN)),
         Start(f"A{i}", "a", a),
         Start(f"B{i}", "b", b),
         Start(f"C{i}", "c", c),

@@ -235,7 +235,9 @@ struct mmul {
     using lane = typename detail::lane<Tag>::type;
     accum<Tag, size_C> sums;
 
-    template <typename T> AIE_INLINE explicit mmul(const vector<T, size_C> &start) { sums.from_vector(start); }
+    template <typename T> AIE_INLINE explicit mmul(const vector<T, size_C> &start, int shift = 0) {
+        sums.from_vector(start, shift);
+    }
 
     AIE_INLINE void mac(const vector<TA, size_A> &a, const vector<TB, size_B> &b) {
         for (unsigned r = 0; r < M; ++r)
