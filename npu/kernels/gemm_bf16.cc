@@ -1,14 +1,20 @@
-// C += A * B over one tile of 64 x 64 x 64: bf16 values, float sums, the terms of a sum in the order of depth.
-//   a [16][8][4][8]  b [8][16][8][4]  c [16][16][4][4]; bf16 as its 16 bits
+// C += A * B over one tile of 64 x 64 and a depth of 32: bf16 values, float sums, the terms of a sum in the order of
+// depth. Half the depth of 8-bit tiles, and so as many bytes.
+//   a [16][4][4][8]  b [4][16][8][4]  c [16][16][4][4]; bf16 as its 16 bits
 // and what becomes of the sums:
 //   y = c + bias[n]; y = table(y) where activation is 1; y = y + residual where residual_given is 1; to bf16
 //   table [257]: the function at -8, -8 + 1/16, ... 8; lines in between, itself above, its first entry below
 // Products of two bf16 are exact in float. Narrowing rounds to nearest, halves to even.
+//
+// On a core whose two ways in are taken by A and B, what this needs comes as tiles of B after the last step:
+//   columns: bias, and words from 64: 1 where there is an activation, 1 where a residual follows
+//   half [4][16][8][4]: 32 rows of a residual, the upper or the lower
 #include "fixed.h"
 
 #include <cstring>
 
-constexpr int kBlocksM = kTile / kRows, kBlocksK = kTile / kDepth, kBlocksN = kTile / kColumnsBf16;
+constexpr int kHalfTile = kTile / 2;
+constexpr int kBlocksM = kTile / kRows, kBlocksK = kHalfTile / kDepth, kBlocksN = kTile / kColumnsBf16;
 
 KERNEL_INLINE float widened(uint16_t bits) {
     const uint32_t wide = static_cast<uint32_t>(bits) << 16;
@@ -90,6 +96,13 @@ KERNEL_INLINE void narrow(const float *c, uint16_t *out) {
 
 #endif
 
+KERNEL_INLINE void start(float *c, const float *bias, const float *table, int activation) {
+    for (int i = 0; i < kCount; ++i) {
+        const float y = c[i] + bias[i / (kRows * kColumnsBf16) % kBlocksN * kColumnsBf16 + i % kColumnsBf16];
+        c[i] = activation ? activated(y, table) : y;
+    }
+}
+
 extern "C" {
 
 void zero_f32(float *c) {
@@ -98,18 +111,37 @@ void zero_f32(float *c) {
 
 void gemm_bf16(const uint16_t *a, const uint16_t *b, float *c) { multiply(a, b, c); }
 
-// Changes the sums: they hold y before it is narrowed.
+// This and the next two change the sums: they hold y before it is narrowed.
 void epilogue_bf16(float *c, const float *bias, const float *table, const uint16_t *residual, uint16_t *out,
                    int32_t activation, int32_t residual_given) {
 #ifdef __AIE__
     set_modes();
 #endif
-    for (int i = 0; i < kCount; ++i) {
-        float y = c[i] + bias[i / (kRows * kColumnsBf16) % kBlocksN * kColumnsBf16 + i % kColumnsBf16];
-        if (activation) y = activated(y, table);
-        if (residual_given) y += widened(residual[i]);
-        c[i] = y;
-    }
+    start(c, bias, table, activation);
+    if (residual_given)
+        for (int i = 0; i < kCount; ++i) c[i] += widened(residual[i]);
+    narrow(c, out);
+}
+
+void start_f32(float *c, const uint16_t *columns, const float *table) {
+    const float *bias = reinterpret_cast<const float *>(columns);
+    start(c, bias, table, reinterpret_cast<const int32_t *>(columns)[kTile]);
+}
+
+// Of eight rows and four columns of the half, the upper four rows are a block of the sums, and the lower four.
+void add_half_f32(const uint16_t *half, float *c, int32_t which) {
+    constexpr int kBlock = kRows * kColumnsBf16, kRow = kBlocksN * kBlock;
+    c += which * (kCount / 2);
+    for (int i = 0; i < kBlocksM / 2; ++i)
+        for (int j = 0; j < kBlocksN; ++j)
+            for (int at = 0; at < kBlock; ++at)
+                c[i * kRow + j * kBlock + at] += widened(half[(i / 2) * 2 * kRow + (2 * j + i % 2) * kBlock + at]);
+}
+
+void narrow_bf16(const float *c, uint16_t *out) {
+#ifdef __AIE__
+    set_modes();
+#endif
     narrow(c, out);
 }
 }

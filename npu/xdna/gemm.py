@@ -92,7 +92,14 @@ def gemm(stacks: Mapping[str, int], shapes: tuple[Shape, ...]) -> Design:
         Function("gemm_i8", "gemm_i8.cc", (IN, IN, _OUT), stacks["gemm_i8"]),
     )
     workers = tuple(_worker(column, row) for column in range(SIDE) for row in range(SIDE))
-    return Design("gemm_i8", ways(Element.I32), links(), workers, functions, tuple(map(_sequence, shapes)))
+    return Design(
+        "gemm_i8",
+        ways(Ways(IN, A_ORDER, IN, B_ORDER, Element.I32, C_ORDER)),
+        links(),
+        workers,
+        functions,
+        tuple(map(_sequence, shapes)),
+    )
 
 
 def core(column: int, row: int) -> Tile:
@@ -100,20 +107,34 @@ def core(column: int, row: int) -> Tile:
     return Tile(column, row + 2)
 
 
-def ways(result: Element) -> tuple[Fifo, ...]:
+@dataclass(frozen=True)
+class Ways:
+    """What comes to a core at a time and what leaves it, and how memory tiles order it."""
+
+    a: Block
+    a_order: Pattern
+    b: Block
+    b_order: Pattern
+    result: Element  # of [64, 64]
+    c_order: Pattern  # of the results of a column
+
+
+def ways(of: Ways) -> tuple[Fifo, ...]:
     """Rows in by A0.. and a0.., columns by B0.. and b0.., results out by c0_0.. and C0.."""
-    part, joined = Block(result, (TILE, TILE)), Block(result, (SPAN, TILE))
+    part, joined = Block(of.result, (TILE, TILE)), Block(of.result, (SPAN, TILE))
     fifos = []
     for i in range(SIDE):
         shim, memory = Tile(i, 0), Tile(i, 1)
         row = tuple(core(column, i) for column in range(SIDE))
         column = tuple(core(i, row) for row in range(SIDE))
         fifos += [
-            Fifo(f"A{i}", shim, (memory,), IN),
-            Fifo(f"a{i}", memory, row, IN, depth=3, sent=A_ORDER),  # a core holds two, and the next comes in
-            Fifo(f"B{i}", shim, (memory,), IN),
-            Fifo(f"b{i}", memory, column, IN, sent=B_ORDER),
-            Fifo(f"C{i}", memory, (shim,), joined, sent=C_ORDER),
+            Fifo(f"A{i}", shim, (memory,), of.a),
+            Fifo(
+                f"a{i}", memory, row, of.a, depth=3, sent=of.a_order
+            ),  # a core holds two, and the next comes in
+            Fifo(f"B{i}", shim, (memory,), of.b),
+            Fifo(f"b{i}", memory, column, of.b, sent=of.b_order),
+            Fifo(f"C{i}", memory, (shim,), joined, sent=of.c_order),
             *(Fifo(f"c{i}_{at}", tile, (memory,), part) for at, tile in enumerate(column)),
         ]
     return tuple(fifos)

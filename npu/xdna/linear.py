@@ -33,11 +33,12 @@ from npu.xdna.design import (
     Word,
     Worker,
 )
-from npu.xdna.gemm import A_ORDER, B_ORDER, IN, SIDE, SPAN, TILE, Shape, core, links, ways
+from npu.xdna.gemm import A_ORDER, B_ORDER, C_ORDER, IN, SIDE, SPAN, TILE, Shape, Ways, core, links, ways
 from npu.xdna.scaling import Requantiser
 from npu.xdna.target import NPU1
 
 _SUMS, _OUT = Block(Element.I32, (TILE, TILE)), Block(Element.I16, (TILE, TILE))
+_WAYS = Ways(IN, A_ORDER, IN, B_ORDER, Element.I16, C_ORDER)
 _KEPT, _TABLE = Block(Element.I32, (128,)), Block(Element.I16, (257,))
 _TOKENS, _GIVEN = (
     8,
@@ -104,7 +105,7 @@ def linear(stacks: Mapping[str, int], layers: tuple[Layer, ...], table: NDArray[
         Function("add_half", "epilogue.cc", (IN, _OUT, None), stacks["add_half"]),
     )
     workers = tuple(_worker(column, row, table) for column in range(SIDE) for row in range(SIDE))
-    return Design("linear_i8", ways(Element.I16), links(), workers, functions, tuple(map(_sequence, layers)))
+    return Design("linear_i8", ways(_WAYS), links(), workers, functions, tuple(map(_sequence, layers)))
 
 
 def _worker(column: int, row: int, table: NDArray[np.int16]) -> Worker:

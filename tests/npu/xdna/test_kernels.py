@@ -128,7 +128,8 @@ def test_rounding_to_bf16(kernels: HostKernels) -> None:
 
 def test_gemm_bf16(kernels: HostKernels) -> None:
     """Sums in float in the order of depth; what is narrowed is within one unit of the exact sum's rounding."""
-    a, b, c = oracle.to_bf16(floats(1)), oracle.to_bf16(floats(2)), floats(3)
+    a, b = oracle.to_bf16(floats(1, (TILE, TILE // 2))), oracle.to_bf16(floats(2, (TILE // 2, TILE)))
+    c = floats(3)
     sums = blocked(c, 4, 4)
     ask(kernels, "gemm_bf16", blocked(a, 4, 8), blocked(b, 8, 4), sums)
     assert np.array_equal(unblocked(sums), oracle.product_bf16(a, b, c))
