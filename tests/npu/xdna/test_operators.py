@@ -100,7 +100,7 @@ class Operators:
             out[rows, columns] = unblocked(tile)
         return (out[: shape[0], : shape[1]] / 2.0**bits).astype(np.float32)
 
-    def attention(self, query: Array, key: Array, value: Array) -> Array:
+    def attention(self, query: Array, key: Array, value: Array, causal: bool = False) -> Array:
         """One head, [rows, width] each."""
         width = query.shape[1]
         (q, q_token, q_bits), (k, k_token, k_bits), (v, v_token, v_bits) = map(self.rows, (query, key, value))
@@ -122,7 +122,7 @@ class Operators:
                 self.ask(
                     "attention_step", blocked(queries[rows], 4, 8), blocked(keys[span].T, 8, 8),
                     blocked(values[span], 8, 8), q_scale[rows], k_scale[span], v_scale[span], oracle.POWERS,
-                    scores, p, statistics, o, scales.query_shift, scales.key_shift, first, at, len(k), 0,
+                    scores, p, statistics, o, scales.query_shift, scales.key_shift, first, at, len(k), int(causal),
                 )  # fmt: skip
             self.ask("attention_finish", o, statistics, tile)
             out[rows] = unblocked(tile) * scales.unit
@@ -255,3 +255,43 @@ def test_gated_network(
     shift = fraction_bits(hidden) + oracle.ACTIVATION_BITS - bits
     operators.ask("swiglu_i16", hidden_fixed, gate_fixed, table, out, out.size, shift)
     assert cosine(out, expected) >= ENOUGH
+
+
+@LAYERS
+def test_bf16(operators: Operators, layers: list[Seen], at: int) -> None:
+    """A product in bf16 is far closer than one in 8 bits."""
+    layer = layers[at].layer
+    h, weights = fp32.norm(layers[at].between, layer.network_norm), layer.up.dense()
+    a, b = padded(oracle.to_bf16(h), TILE, TILE // 2), padded(oracle.to_bf16(weights), TILE // 2, TILE)
+    c = np.zeros((16, 16, 4, 4), np.float32)
+    for k in range(0, a.shape[1], TILE // 2):
+        depth = slice(k, k + TILE // 2)
+        operators.ask("gemm_bf16", blocked(a[:TILE, depth], 4, 8), blocked(b[depth, :TILE], 8, 4), c)
+    out = np.zeros(c.shape, np.uint16)
+    operators.ask("narrow_bf16", c, out)
+    assert cosine(oracle.from_bf16(unblocked(out)), h[:TILE] @ weights[:, :TILE]) >= 0.99999
+
+
+@LAYERS
+def test_rotation(operators: Operators, reference: ReferenceBackend, layers: list[Seen], at: int) -> None:
+    """Queries turned by their position, in 16 bits."""
+    layer, frequencies = layers[at].layer, reference._weights.frequencies
+    plain = fp32.apart(
+        fp32.linear(fp32.norm(layers[at].x, layer.attention_norm), layer.attention.query), HEADS
+    )
+    angle = np.arange(plain.shape[1])[:, None] * frequencies
+    turns = [np.round(f(angle) * (1 << oracle.ANGLE_BITS)).astype(np.int16) for f in (np.cos, np.sin)]
+    bits = fraction_bits(plain)
+    for head, expected in zip(plain, layers[at].heads[0], strict=True):
+        x = np.round(head * 2.0**bits).astype(np.int16)
+        operators.ask("rope_i16", x, *turns, *x.shape, angle.shape[1])
+        assert cosine(x, expected) >= 0.99999
+
+
+@LAYERS
+def test_causal_attention(operators: Operators, layers: list[Seen], at: int) -> None:
+    """Nobody sees what comes later."""
+    later = np.triu(np.full((layers[at].x.shape[0],) * 2, -np.inf, np.float32), 1)
+    expected, _ = fp32.attend(*layers[at].heads, later)
+    heads = [operators.attention(*head, causal=True) for head in zip(*layers[at].heads, strict=True)]
+    assert cosine(np.concatenate(heads, axis=1), expected) >= ENOUGH
