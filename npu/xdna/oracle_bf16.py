@@ -71,3 +71,12 @@ def attention_bf16(
         highest = most
     share = np.where(total > 0, np.float32(1) / np.maximum(total, 1).astype(np.float32), np.float32(0))
     return to_bf16(o * share[:, None])
+
+
+def rope_bf16(x: Bits, cosine: Bits, sine: Bits) -> Bits:
+    """Turns the interleaved pairs at the beginning of rows [rows, width] by angles [rows, pairs]."""
+    turned, width = x.copy(), 2 * cosine.shape[1]
+    even, odd, c, s = map(from_bf16, (x[:, 0:width:2], x[:, 1:width:2], cosine, sine))
+    turned[:, 0:width:2] = to_bf16(even * c - odd * s)
+    turned[:, 1:width:2] = to_bf16(odd * c + even * s)
+    return turned

@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from npu.xdna import oracle
 from npu.xdna.array import Array
 from npu.xdna.check import check
 from npu.xdna.design import Design
+from npu.xdna.emulator import KERNEL, Emulator, Package, instructions
 from npu.xdna.gemm import Shape, gemm, header
 from npu.xdna.host_kernels import HostKernels
+from npu.xdna.runtime import Built, Command, Npu
 
 SMALL, DEEP, WIDE = Shape(256, 64, 256), Shape(256, 320, 256), Shape(512, 128, 768)
 SHAPES = (SMALL, DEEP, WIDE)
@@ -77,3 +80,22 @@ def test_parts_of_tiles() -> None:
     """Are refused, with what to do."""
     with pytest.raises(ValueError, match="pad it"):
         Shape(250, 64, 256)
+
+
+def test_through_xrt(kernels: HostKernels) -> None:
+    """The runtime gets the same product with one command."""
+    design = gemm(kernels.stacks, (DEEP,))
+    xrt = Emulator({"gemm.xclbin": Package(design, lambda: kernels)})
+    npu = Npu(xrt)
+    built = Built(design.name, "gemm.xclbin", KERNEL, {DEEP.name: instructions(design, DEEP.name)})
+    random = np.random.default_rng(8)
+    a = random.integers(-128, 128, (DEEP.m, DEEP.k), np.int8)
+    b = random.integers(-128, 128, (DEEP.k, DEEP.n), np.int8)
+    shared = []
+    for data in (header(DEEP), a, b, np.zeros((DEEP.m, DEEP.n), np.int32)):
+        shared.append(npu.buffer(data.nbytes))
+        shared[-1].here[:] = data.view(np.uint8).ravel()
+        shared[-1].to_device()
+    npu.run(built, [Command(DEEP.name, tuple(shared))])
+    shared[-1].to_host()
+    assert np.array_equal(shared[-1].here.view(np.int32).reshape(DEEP.m, DEEP.n), oracle.product(a, b))
