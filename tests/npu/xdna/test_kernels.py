@@ -1,0 +1,295 @@
+"""Both host paths of every kernel compute what its oracle says, bit for bit, on random and on extreme inputs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from npu.xdna import oracle
+from npu.xdna.host_kernels import HostKernels
+from npu.xdna.oracle import TILE, blocked, unblocked
+from npu.xdna.target import NPU1
+
+Values = NDArray[Any]
+
+SQUARE = (TILE, TILE)
+
+
+def ask(kernels: HostKernels, name: str, *arguments: Values | int) -> None:
+    """Calls a kernel on arrays of any kind."""
+    kernels.call(name, [each if isinstance(each, int) else each.view(np.uint8) for each in arguments])
+
+
+def chance_i8(seed: int, extreme: bool, shape: tuple[int, ...] = SQUARE) -> NDArray[np.int8]:
+    random = np.random.default_rng(seed)
+    if extreme:
+        return random.choice(np.array([-128, 127], np.int8), shape)
+    return random.integers(-128, 128, shape, np.int8)
+
+
+def extremes(seed: int, kind: type[np.signedinteger[Any]], shape: tuple[int, ...]) -> Values:
+    """The largest, the smallest and the middle."""
+    info = np.iinfo(kind)
+    return np.random.default_rng(seed).choice(np.array([info.min, info.max, -1, 0, 1], kind), shape)
+
+
+def i32(values: Values) -> NDArray[np.int32]:
+    return np.ascontiguousarray(values, np.int32)
+
+
+def gelu(x: Values) -> Values:
+    return x * 0.5 * (1 + np.tanh(0.7978845608 * (x + 0.044715 * x**3)))
+
+
+TABLE = oracle.activation_table(gelu)
+
+
+def test_stacks(kernels: HostKernels) -> None:
+    """No kernel, on either path, needs more than what a core has without asking."""
+    assert kernels.stacks
+    assert max(kernels.stacks.values()) + 32 <= NPU1.default_stack, kernels.stacks
+
+
+@pytest.mark.parametrize("extreme", [False, True])
+def test_gemm_i8(kernels: HostKernels, extreme: bool) -> None:
+    """Adds exact 32-bit sums to what was there."""
+    a, b = chance_i8(1, extreme), chance_i8(2, extreme)
+    c = i32(np.random.default_rng(3).integers(-(2**20), 2**20, SQUARE))
+    sums = blocked(c, 4, 8)
+    ask(kernels, "gemm_i8", blocked(a, 4, 8), blocked(b, 8, 8), sums)
+    assert np.array_equal(unblocked(sums), oracle.product(a, b, c))
+    assert np.array_equal(unblocked(sums), c + a.astype(np.int32) @ b.astype(np.int32))
+    ask(kernels, "zero_i32", sums)
+    assert not sums.any()
+
+
+@pytest.mark.parametrize("shifts", [(0, 0), (1, 31), (20, 16), (31, 24)])
+@pytest.mark.parametrize("activation", [0, 1])
+@pytest.mark.parametrize("residual", [0, 1])
+@pytest.mark.parametrize("extreme", [False, True])
+def test_epilogue_i16(
+    kernels: HostKernels, shifts: tuple[int, int], activation: int, residual: int, extreme: bool
+) -> None:
+    """Scales, rounds, saturates, activates and adds as stated."""
+    random = np.random.default_rng(5)
+    if extreme:
+        c, channel, bias = (
+            extremes(seed, np.int32, s) for seed, s in ((6, SQUARE), (7, (TILE,)), (8, (TILE,)))
+        )
+        token, added = np.maximum(extremes(9, np.int32, (TILE,)), 0), extremes(10, np.int16, SQUARE)
+    else:
+        c = i32(random.integers(-(2**22), 2**22, SQUARE))
+        channel = i32(random.integers(0, 2 ** min(30, shifts[0]) + 1, TILE))
+        token = i32(random.integers(0, 2 ** max(0, shifts[1] - 9) + 1, TILE))
+        bias, added = (
+            i32(random.integers(-(2**12), 2**12, TILE)),
+            random.integers(-(2**12), 2**12, SQUARE, np.int16),
+        )
+    out = np.zeros((16, 8, 4, 8), np.int16)
+    ask(
+        kernels, "epilogue_i16", blocked(c, 4, 8), channel, token, bias, TABLE, blocked(added, 4, 8), out,
+        *shifts, activation, residual,
+    )  # fmt: skip
+    expected = oracle.epilogue(
+        c, channel, token, bias, *shifts, TABLE if activation else None, added if residual else None
+    )
+    assert np.array_equal(unblocked(out), expected)
+
+
+def test_activation_table() -> None:
+    """Is near its function everywhere that 16 bits reach."""
+    x = np.arange(-(2**15), 2**15)
+    unit = 1 << oracle.ACTIVATION_BITS
+    assert np.abs(oracle.activated(x, TABLE) / unit - gelu(x / unit)).max() < 2 / unit
+
+
+def floats(seed: int, shape: tuple[int, ...] = SQUARE) -> NDArray[np.float32]:
+    random = np.random.default_rng(seed)
+    return (random.standard_normal(shape) * np.exp(random.standard_normal(shape))).astype(np.float32)
+
+
+def test_rounding_to_bf16(kernels: HostKernels) -> None:
+    """Goes to nearest, halves to even, for every kind of float."""
+    halves = (np.arange(0x3F80, 0x3F80 + 512, dtype=np.uint32) << 16 | 0x8000).view(np.float32)
+    special = np.array([0, -0.0, np.inf, -np.inf, np.nan, 3.4e38, -3.4e38, 1e-45, 1.17e-38], np.float32)
+    bits = np.random.default_rng(4).integers(0, 2**32, TILE * TILE, np.uint32)
+    c = bits.view(np.float32).copy()
+    c[: len(halves)], c[512 : 512 + len(special)] = halves, special
+    c[np.isnan(c)] = np.nan
+    out, none = np.zeros(c.shape, np.uint16), np.zeros(TILE, np.float32)
+    expected = oracle.to_bf16(c + np.float32(0))
+    ask(kernels, "epilogue_bf16", c, none, np.zeros(257, np.float32), out, out, 0, 0)
+    assert np.array_equal(out, expected)
+    assert not (expected[:512] & 1).any()
+
+
+def test_gemm_bf16(kernels: HostKernels) -> None:
+    """Sums in float in the order of depth; what is narrowed is within one unit of the exact sum's rounding."""
+    a, b = oracle.to_bf16(floats(1, (TILE, TILE // 2))), oracle.to_bf16(floats(2, (TILE // 2, TILE)))
+    c = floats(3)
+    sums = blocked(c, 4, 4)
+    ask(kernels, "gemm_bf16", blocked(a, 4, 8), blocked(b, 8, 4), sums)
+    assert np.array_equal(unblocked(sums), oracle.product_bf16(a, b, c))
+    exact = c.astype(np.float64) + oracle.from_bf16(a).astype(np.float64) @ oracle.from_bf16(b)
+    large = (
+        np.abs(exact) > 0.05
+    )  # near zero sums cancel, and the units are smaller than the float sum's own error
+    apart = oracle.to_bf16(exact).astype(np.int64) - oracle.to_bf16(unblocked(sums))
+    assert np.abs(apart[large]).max() <= 1
+    ask(kernels, "zero_f32", sums)
+    assert not sums.any()
+
+
+@pytest.mark.parametrize("activation", [0, 1])
+@pytest.mark.parametrize("residual", [0, 1])
+def test_epilogue_bf16(kernels: HostKernels, activation: int, residual: int) -> None:
+    """Bias, activation and residual in float, narrowed once."""
+    c, bias, added = floats(1) * 3, floats(2, (TILE,)), oracle.to_bf16(floats(3))
+    table = gelu(np.arange(-128, 129) / 16).astype(np.float32)
+    out = np.zeros((16, 16, 4, 4), np.uint16)
+    ask(
+        kernels, "epilogue_bf16", blocked(c, 4, 4), bias, table, blocked(added, 4, 4), out, activation, residual
+    )  # fmt: skip
+    expected = oracle.epilogue_bf16(c, bias, table if activation else None, added if residual else None)
+    assert np.array_equal(unblocked(out), expected)
+
+
+@pytest.mark.parametrize("kind", ["random", "extreme", "constant", "zero", "one outlier"])
+@pytest.mark.parametrize("width", [16, 288, 1280])
+@pytest.mark.parametrize("offset", [False, True])
+def test_layer_norm_i8(kernels: HostKernels, kind: str, width: int, offset: bool) -> None:
+    """Every row with a scale of its own, from statistics that are exact."""
+    random = np.random.default_rng(width)
+    x = random.integers(-3000, 3000, (5, width), np.int16)
+    if kind == "extreme":
+        x = extremes(1, np.int16, (5, width))
+    elif kind in ("constant", "zero"):
+        x[:] = 32767 if kind == "constant" else 0
+    elif kind == "one outlier":
+        x[:], x[:, 3] = 1, -32768
+    gain, added = (i32(random.integers(-(2**15), 2**15, width)) for _ in range(2))
+    added *= offset
+    q, token = np.zeros((5, width), np.int8), np.zeros(5, np.int32)
+    ask(kernels, "layer_norm_i8", x, gain, added, np.zeros(width, np.int32), q, token, 5, width, 1)
+    expected, scales = oracle.layer_norm(x, gain, added, 1)
+    assert np.array_equal(q, expected)
+    assert np.array_equal(token, scales)
+
+
+@pytest.mark.parametrize("extreme", [False, True])
+def test_quantise_i8(kernels: HostKernels, extreme: bool) -> None:
+    """Rows in steps of their largest."""
+    random = np.random.default_rng(4)
+    x = extremes(2, np.int16, (7, 320)) if extreme else random.integers(-900, 900, (7, 320), np.int16)
+    x[3] = 0
+    gain = i32(random.integers(0, 2**13, 320))
+    q, token = np.zeros(x.shape, np.int8), np.zeros(7, np.int32)
+    ask(kernels, "quantise_i8", x, gain, np.zeros(320, np.int32), q, token, 7, 320)
+    expected, scales = oracle.quantise(x, gain)
+    assert np.array_equal(q, expected)
+    assert np.array_equal(token, scales)
+
+
+def attend(
+    kernels: HostKernels, q: Values, k: Values, v: Values, scales: Any, shifts: tuple[int, int],
+    first_query: int = 0, keys: int | None = None, causal: bool = False,
+) -> Values:  # fmt: skip
+    """The three kernels in turn, as a core calls them."""
+    scores, statistics, o = (np.zeros(n, np.int32) for n in (TILE * TILE, 2 * TILE, TILE * TILE))
+    p, out = np.zeros(TILE * TILE, np.uint8), np.zeros((16, 8, 4, 8), np.int16)
+    q_scale, k_scale, v_scale = (i32(each) for each in scales)
+    ask(kernels, "attention_start", statistics, o)
+    for first in range(0, len(k), TILE):
+        span = slice(first, first + TILE)
+        ask(
+            kernels, "attention_step", blocked(q, 4, 8), blocked(k[span].T, 8, 8), blocked(v[span], 8, 8),
+            q_scale, k_scale[span], v_scale[span], oracle.POWERS, scores, p, statistics, o, *shifts,
+            first_query, first, len(k) if keys is None else keys, int(causal),
+        )  # fmt: skip
+    ask(kernels, "attention_finish", o, statistics, out)
+    return unblocked(out)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize(("first_query", "keys"), [(0, 192), (64, 130), (0, 0), (100, 65), (0, 1)])
+@pytest.mark.parametrize("sharp", [4, 200, 2**22])
+def test_attention(kernels: HostKernels, causal: bool, first_query: int, keys: int, sharp: int) -> None:
+    """Masked before the maximum, online over the tiles of keys, from flat weights to a single one."""
+    random = np.random.default_rng(sharp + keys)
+    q, k, v = (chance_i8(seed, False, (n, TILE)) for seed, n in ((1, TILE), (2, 192), (3, 192)))
+    scales = (
+        random.integers(0, sharp, TILE) << 8,
+        random.integers(0, 2**30, 192),
+        random.integers(0, 65281, 192),
+    )
+    for shifts in ((16, 30), (24, 24)):
+        found = attend(kernels, q, k, v, scales, shifts, first_query, keys, causal)
+        assert np.array_equal(found, oracle.attention(q, k, v, scales, shifts, first_query, keys, causal))
+
+
+def test_attention_extremes(kernels: HostKernels) -> None:
+    """The largest scores and values there are overflow nowhere."""
+    q, k, v = (chance_i8(seed, True, (n, TILE)) for seed, n in ((1, TILE), (2, 512), (3, 512)))
+    most = np.iinfo(np.int32).max
+    for scales in (
+        (np.full(TILE, most), np.full(512, most), np.full(512, oracle.VALUE_STEPS)),
+        (np.zeros(TILE), np.zeros(512), np.full(512, oracle.VALUE_STEPS)),
+    ):
+        found = attend(kernels, q, k, v, scales, (0, 0))
+        assert np.array_equal(found, oracle.attention(q, k, v, scales, (0, 0)))
+
+
+def test_attention_sees_what_it_should(kernels: HostKernels) -> None:
+    """Queries of one tile see keys of all others, and none that are masked: what is hidden can be anything."""
+    q, k, v = (chance_i8(seed, False, (n, TILE)) for seed, n in ((1, TILE), (2, 128), (3, 128)))
+    scales = (np.full(TILE, 1 << 20), np.full(128, 1 << 24), np.full(128, oracle.VALUE_STEPS))
+    first = attend(kernels, q, k, v, scales, (24, 24), first_query=32, keys=100, causal=True)
+    k[96:], v[96:] = 127, -128  # the last query is the 95th
+    assert np.array_equal(
+        first, attend(kernels, q, k, v, scales, (24, 24), first_query=32, keys=100, causal=True)
+    )
+    v[:32] += 1
+    assert not np.array_equal(
+        first, attend(kernels, q, k, v, scales, (24, 24), first_query=32, keys=100, causal=True)
+    )
+
+
+@pytest.mark.parametrize("extreme", [False, True])
+def test_rope_i16(kernels: HostKernels, extreme: bool) -> None:
+    """Turns the first pairs, and leaves the rest."""
+    random = np.random.default_rng(3)
+    x = extremes(4, np.int16, (9, 64)) if extreme else random.integers(-9000, 9000, (9, 64), np.int16)
+    angle = random.uniform(0, 6.3, (9, 16))
+    cosine, sine = (np.round(f(angle) * (1 << oracle.ANGLE_BITS)).astype(np.int16) for f in (np.cos, np.sin))
+    turned = x.copy()
+    ask(kernels, "rope_i16", turned, cosine, sine, 9, 64, 16)
+    assert np.array_equal(turned, oracle.rope(x, cosine, sine))
+    assert np.array_equal(turned[:, 32:], x[:, 32:])
+
+
+@pytest.mark.parametrize("extreme", [False, True])
+def test_swiglu_i16(kernels: HostKernels, extreme: bool) -> None:
+    """The hidden half times SiLU of its gate."""
+    table = oracle.activation_table(lambda x: x / (1 + np.exp(-x)))
+    random = np.random.default_rng(3)
+    hidden, gate = (
+        extremes(seed, np.int16, (512,)) if extreme else random.integers(-9000, 9000, 512, np.int16)
+        for seed in (1, 2)
+    )  # fmt: skip
+    out = np.zeros(512, np.int16)
+    for shift in (0, 7, 10, 16):
+        ask(kernels, "swiglu_i16", hidden, gate, table, out, 512, shift)
+        assert np.array_equal(out, oracle.swiglu(hidden, gate, table, shift))
+
+
+@pytest.mark.parametrize("extreme", [False, True])
+def test_gemv_i8(kernels: HostKernels, extreme: bool) -> None:
+    """One row times a tile of a matrix."""
+    x, w = chance_i8(1, extreme, (TILE,)), chance_i8(2, extreme)
+    before = i32(np.arange(TILE) * 1000)
+    y = before.copy()
+    ask(kernels, "gemv_i8", x, w, y)
+    assert np.array_equal(y, oracle.product(x[None], w, before)[0])
