@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { command -v $$p; break; }; done)
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 APT := DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends
-BROWSER_AND_SOUND := chromium pulseaudio pulseaudio-utils libasound2-plugins libportaudio2
+FOR_TESTS := chromium pulseaudio pulseaudio-utils libasound2-plugins libportaudio2 g++
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,9 +32,9 @@ lint: $(VENV)/.tests  ## style, types, and the arrows between the packages
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-system:  ## what the tests of microphone and web page need from the system (installed when root)
+system:  ## what the tests of microphone, web page and kernels need from the system (installed when root)
 	@command -v dpkg-query >/dev/null || exit 0; \
-	missing=$$(for p in $(BROWSER_AND_SOUND); do \
+	missing=$$(for p in $(FOR_TESTS); do \
 		dpkg-query -W -f '$${db:Status-Status}\n' $$p 2>/dev/null | grep -qx installed || printf '%s ' $$p; done); \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -18,4 +19,6 @@ def kernel_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session", params=["portable", "vector"])
 def kernels(request: pytest.FixtureRequest, kernel_cache: Path) -> HostKernels:
     """All of them, on each path."""
+    if shutil.which("g++") is None:
+        pytest.skip("g++ is not installed; to run this: sudo apt install g++")
     return HostKernels(vector=request.param == "vector", cache_dir=kernel_cache)
