@@ -267,6 +267,14 @@ def transcribe(
     device: Annotated[
         str | None, typer.Option(help="What to run it on. Default: auto", rich_help_panel=_MACHINE)
     ] = None,
+    vad: Annotated[
+        bool,
+        typer.Option(
+            help="Find the speech first. Without, a Whisper model goes through everything by its own timestamps: for"
+            " singing, or voices that a detector misses.",
+            rich_help_panel=_MACHINE,
+        ),
+    ] = True,
     beam: Annotated[
         int,
         typer.Option(
@@ -313,6 +321,7 @@ def transcribe(
         task=task.value,
         prompt=prompt,
         vocabulary=tuple(vocabulary or ()),
+        detect=vad,
         beam=beam,
         temperature=temperature,
         batch=batch,

@@ -34,6 +34,7 @@ from npu.embedded import (
     extracted,
     shipped,
 )
+from npu.store import Installed, Store
 from streaming.errors import AmanuensisError, CaptureError, ConfigError, ModelError, Unreachable
 
 PACKAGES = ("av", "fastapi", "moonshine-voice", "numpy", "onnxruntime", "soxr", "uvicorn", "websockets")
@@ -65,6 +66,7 @@ def examine(url: str, config_path: Path | None = None) -> Iterator[Finding]:
     yield from _cache(cache)
     yield _runtime()
     yield _model()
+    yield from _pulled(Store.of(config.model.models_path))
     yield _embedded(
         "Silero VAD", (SILERO,), cache, "Speech detection runs without it, so more noise becomes text."
     )
@@ -174,6 +176,19 @@ def _model() -> Finding:
     except ModelError as error:
         return Finding("Moonshine tiny", False, str(error), "pip install moonshine-voice==0.0.73")
     return Finding("Moonshine tiny", True, "verified by its hashes")
+
+
+def _pulled(store: Store) -> Iterator[Finding]:
+    """Models of the hub, by their sizes; hashes take `amanuensis models verify`."""
+    for each in store.installed():
+        named = each.named if isinstance(each, Installed) else each
+        try:
+            store.require(named)
+        except ModelError as error:
+            remedy = f"amanuensis models pull {named.name}"
+            yield Finding(named.name, False, str(error), remedy, needed=False)
+        else:
+            yield Finding(named.name, True, f"pulled into {store.path(named)}")
 
 
 def _embedded(what: str, blobs: tuple[Blob, ...], cache: Path | None, without: str) -> Finding:

@@ -42,6 +42,7 @@ class Request:
     task: Task = "transcribe"
     prompt: str = ""
     vocabulary: tuple[str, ...] = ()  # phrases, several with commas, or @FILE
+    detect: bool = True  # speech; else the model finds its way by itself
     beam: int = 1
     temperature: float | None = None
     batch: int | None = None  # None: as the model does best
@@ -128,6 +129,7 @@ def _options(request: Request, config: Config, manner: Manner, timed: bool) -> d
         "words": request.words,
         "timed": timed,
         "track": request.track,
+        "detect": request.detect,
         "speakers": speakers,
         "speech": config.speech.model_dump(mode="json"),
     }
@@ -149,9 +151,7 @@ def _transcribe(
     by_name = {recording.name: recording for recording in todo}
     told = {name: options[name] for name in asdict(manner)} | {"speakers": options["speakers"]}
     with Bar(remarks, todo, request.diarize) as bar:
-        transcriber = load_transcriber(
-            config.model.name, config.model.device, config.model.cache_path, bar.say
-        )
+        transcriber = load_transcriber(config.model.name, progress=bar.say, **config.model.loading)
         wanted = _wanted(request, config, manner, timed, transcriber, bar.say)
         judges = _judges(config, bar.say)
         report.begin()
@@ -203,6 +203,7 @@ def _wanted(
     return Wanted(
         Manner(**asked),
         words=timed,
+        detect=request.detect,
         speakers=speakers,
         speech=config.speech.session(),
         vad=config.speech.vad(),

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from streaming.window import SAMPLE_RATE, Hypothesis, Window, Word
+from streaming.audio import Samples
+from streaming.errors import ModelError
+from streaming.events import Utterance
+from streaming.window import SAMPLE_RATE, Hypothesis, Manner, Window, Word
 
 _FIRST_TOKEN = 1000  # below it are no words, as in a real vocabulary
 
@@ -45,6 +48,10 @@ class ScriptedTranscriber:
     def transcribe_all(self, windows: Sequence[Window]) -> list[Hypothesis]:
         """Each as if it were the only one."""
         return [self.transcribe(window) for window in windows]
+
+    def follow(self, blocks: Iterable[Samples], manner: Manner, words: bool) -> Iterator[Utterance]:
+        """A script needs windows."""
+        raise ModelError(f"{self.name} tells no times, so it cannot go through a recording by itself.")
 
     @staticmethod
     def _inside(word: Word, window: Window) -> bool:

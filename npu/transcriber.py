@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 from typing import Literal, Protocol
 
@@ -12,13 +12,16 @@ from npu.architecture import Architecture
 from npu.attempts import Attempt, Decoder, Outcome
 from npu.beam import Beam
 from npu.decoding import Rules, Shaper
+from npu.longform import long_form
 from npu.model import Backend
 from npu.opening import opened, prompt_tokens
 from npu.plausibility import Thresholds
 from npu.shaping import shapers, vocabulary
 from npu.timing import timed
 from npu.tokens import Tokenizer
-from streaming.window import SAMPLE_RATE, Hypothesis, Purpose, Scores, Window, Word
+from streaming.audio import Samples
+from streaming.events import Utterance
+from streaming.window import SAMPLE_RATE, Hypothesis, Manner, Purpose, Scores, Window, Word
 
 SHORTEST_S = 0.1  # audio below this holds no word
 LATE_S = 0.1  # how late the detector hears most speech begin
@@ -49,6 +52,12 @@ class Transcriber(Protocol):
 
     def transcribe_all(self, windows: Sequence[Window]) -> list[Hypothesis]:
         """Decodes windows of recordings, without forced words or drafts, several in lockstep; blocks until done."""
+
+    def follow(self, blocks: Iterable[Samples], manner: Manner, words: bool) -> Iterator[Utterance]:
+        """What is said in a recording [n] at 16 kHz, by the model's own timestamps; blocks while it reads.
+
+        words: with their times and confidences. ModelError where the model tells no times.
+        """
 
 
 class ModelTranscriber:
@@ -111,6 +120,10 @@ class ModelTranscriber:
                 rows = order[at : at + size]
                 found |= zip(rows, self._in_lockstep([windows[i] for i in rows]), strict=True)
         return [found[i] for i in range(len(windows))]
+
+    def follow(self, blocks: Iterable[Samples], manner: Manner, words: bool) -> Iterator[Utterance]:
+        """A context after the other."""
+        return long_form(self._backend, self._architecture, self._tokenizer, blocks, manner, words)
 
     def _in_lockstep(self, windows: Sequence[Window]) -> list[Hypothesis]:
         """Of one manner."""

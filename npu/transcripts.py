@@ -15,7 +15,7 @@ from npu.spill import Spill
 from npu.transcriber import Transcriber
 from streaming.audio import Samples
 from streaming.errors import AmanuensisError, AudioError, ModelError
-from streaming.events import Event, Final, Gap, SpeakerLabel, Stopped, Utterance
+from streaming.events import Event, Final, Gap, Ledger, SpeakerLabel, Stopped, Utterance
 from streaming.lines import by_speaker, speakers
 from streaming.settings import ResumePoint, SessionOptions, SessionSettings
 from streaming.transcript import apply
@@ -42,6 +42,7 @@ class Wanted:
     manner: Manner = PLAIN
     words: bool = False  # their times and confidences
     evidence: bool = False  # what each utterance rests on
+    detect: bool = True  # speech is found first; else the model finds its way by its own timestamps
     speakers: SpeakersWanted | None = None
     speech: SessionSettings = field(default_factory=SessionSettings)
     vad: VadSettings = field(default_factory=VadSettings)
@@ -203,7 +204,12 @@ def transcripts(
     )
     with Batches(transcriber, threads, batch) as decoder:
         try:
-            for name, event in _events(run, sources, decoder, judges, wanted, pool_s):
+            events = (
+                _events(run, sources, decoder, judges, wanted, pool_s)
+                if wanted.detect
+                else _undetected(run, sources, transcriber, wanted)
+            )
+            for name, event in events:
                 if (outcome := run.receive(name, event)) is not None:
                     yield outcome
         finally:
@@ -218,7 +224,7 @@ def _events(
     wanted: Wanted,
     pool_s: float,
 ) -> Iterator[tuple[str, Event]]:
-    """What is said in the recordings: where the detector finds speech. Another way to find it would begin here."""
+    """What is said in the recordings: where the detector finds speech."""
     words = wanted.words or wanted.speakers is not None
     options = SessionOptions(wanted.manner, partials=False, words=words, evidence=wanted.evidence)
     speech = _roomy(wanted.speech, decoder.context_s)
@@ -226,6 +232,58 @@ def _events(
     return transcribe(
         opened, decoder, judges, options, speech, wanted.vad, pool_s, run.progress.decoded, run.mark
     )
+
+
+def _undetected(
+    run: _Run,
+    sources: Iterable[Source | tuple[str, Iterable[Samples]]],
+    transcriber: Transcriber,
+    wanted: Wanted,
+) -> Iterator[tuple[str, Event]]:
+    """What is said in the recordings: where the model says so itself. They cannot be taken up in the middle."""
+    words = wanted.words or wanted.speakers is not None
+    before_s = 0.0  # of recordings that are done
+    for source in run.opened(sources):
+        heard = Counted(source.blocks)
+        seq, spoken_s = 0, 0.0
+        for seq, said in enumerate(transcriber.follow(heard, wanted.manner, words), 1):
+            spoken_s += said.end - said.start
+            run.progress.decoded(before_s + min(said.end, heard.seconds))
+            yield (
+                source.name,
+                Final(
+                    seq=seq,
+                    utterance=said.utterance,
+                    start=said.start,
+                    end=said.end,
+                    text=said.text,
+                    language=said.language,
+                    words=said.words,
+                ),
+            )
+        before_s += heard.seconds
+        run.progress.decoded(before_s)
+        speech_s = min(spoken_s, heard.seconds)
+        ledger = Ledger(speech_s=speech_s, silence_s=heard.seconds - speech_s)
+        yield source.name, Stopped(seq=seq + 1, audio_end=heard.seconds, ledger=ledger)
+
+
+class Counted:
+    """Blocks, and how much of them was taken."""
+
+    def __init__(self, blocks: Iterable[Samples]) -> None:
+        self._blocks = blocks
+        self._samples = 0
+
+    @property
+    def seconds(self) -> float:
+        """So far."""
+        return self._samples / SAMPLE_RATE
+
+    def __iter__(self) -> Iterator[Samples]:
+        for block in self._blocks:
+            self._samples += len(block)
+            yield block
 
 
 def _roomy(speech: SessionSettings, context_s: float | None) -> SessionSettings:

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 @pytest.fixture(autouse=True)
 def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for kind in ("CONFIG", "STATE", "CACHE"):
+    for kind in ("CONFIG", "STATE", "CACHE", "DATA"):
         monkeypatch.setenv(f"XDG_{kind}_HOME", str(tmp_path / kind))
 
 
@@ -115,3 +115,13 @@ def test_the_table_on_a_narrow_terminal() -> None:
     assert report(iter([finding]), console) == 1
     shown = "".join(console.file.getvalue().split())
     assert "alongsentenceaboutafolder" in shown and "sudoinstall-d/a/path/to/it" in shown
+
+
+def test_a_model_that_was_pulled_in_part(tmp_path: Path) -> None:
+    """Is named with the command that mends it, and the daemon can do without."""
+    (tmp_path / "models" / "whisper-base").mkdir(parents=True)
+    findings = _examine(
+        tmp_path, f'[server]\nport = {_free_port()}\n[model]\nmodels_dir = "{tmp_path}/models"\n'
+    )
+    found = findings["whisper-base"]
+    assert not found.ok and not found.needed and found.remedy == "amanuensis models pull whisper-base"

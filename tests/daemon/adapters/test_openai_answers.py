@@ -1,4 +1,4 @@
-"""OpenAI's transcription answers, made of a transcript; their client itself is in tests/end_to_end/test_openai.py."""
+"""OpenAI's answers, made of a transcript; their client itself is in tests/end_to_end/test_openai.py."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from daemon.adapters.openai_rest import TranscriptionRequest, answer
+from daemon.adapters.openai_answers import answer
 from npu.transcripts import Transcript
 from streaming.events import SpeakerLabel, SpokenWord, Utterance
 
@@ -25,10 +25,9 @@ def _line(number: int, speaker: SpeakerLabel | None = None, confidence: float = 
     )
 
 
-def _answer(*lines: Utterance, **fields: Any) -> dict[str, Any]:
+def _answer(*lines: Utterance, response_format: str = "json") -> dict[str, Any]:
     transcript = Transcript("talk", lines, duration_s=12.3, speech_s=10.0, language="en")
-    wanted = TranscriptionRequest(model="whisper-1", **fields)
-    body: dict[str, Any] = json.loads(bytes(answer(transcript, wanted).body))
+    body: dict[str, Any] = json.loads(bytes(answer(transcript, response_format).body))
     return body
 
 
