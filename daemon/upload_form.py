@@ -92,9 +92,8 @@ async def received(request: Request, max_bytes: int) -> AsyncIterator[Form]:
     except ClientDisconnect as error:
         raise BadMessage("The client left before its recording was here.") from error
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            logger.error("the temporary folder is full: uploads are refused")
-            raise NoRoom("The daemon has no room for this recording now; try again later.") from error
+        if is_full(error):
+            raise no_room() from error
         raise
     try:
         yield _sorted(list(form.multi_items()))
@@ -132,6 +131,17 @@ async def _counted(request: Request, max_bytes: int) -> AsyncGenerator[bytes, No
         if received_bytes > max_bytes:
             raise _too_large(max_bytes)
         yield chunk
+
+
+def is_full(error: BaseException | None) -> bool:
+    """It says that a disk is."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def no_room() -> NoRoom:
+    """The refusal, which is in the log as well: somebody has to make room."""
+    logger.error("the temporary folder is full: uploads are refused")
+    return NoRoom("The daemon has no room for this recording now; try again later.")
 
 
 def _too_large(max_bytes: int) -> TooLarge:

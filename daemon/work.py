@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, cast
 
 from daemon.asked import Asked
 from daemon.models import Lease
-from daemon.upload_form import Form
+from daemon.upload_form import Form, is_full, no_room
 from npu.transcripts import Progress, SpeakersWanted, Transcript, Unreadable, Wanted, transcripts
 from streaming.errors import AmanuensisError, AudioError, BadMessage, Restarting, TooLarge, internal
 from streaming.events import Final
@@ -178,12 +178,12 @@ class Work(Progress):
         try:
             self._measure()
             outcome = self._transcribed()
-        except AudioError as error:
-            raise BadMessage(f"file: {error}", "file") from error
-        if isinstance(outcome, Unreadable):
-            if not isinstance(outcome.error, AudioError):
+            if isinstance(outcome, Unreadable):
                 raise outcome.error
-            raise BadMessage(f"file: {outcome.error}", "file") from outcome.error
+        except AudioError as error:
+            if is_full(error.__cause__):
+                raise no_room() from error
+            raise BadMessage(f"file: {error}", "file") from error
         elapsed = time.monotonic() - self._begun
         logger.info("a recording of %.0f s was transcribed in %.1f s", outcome.duration_s, elapsed)
         return outcome

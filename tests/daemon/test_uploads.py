@@ -344,6 +344,8 @@ def test_a_full_disk(visit, speech, monkeypatch) -> None:
         for path in ("/transcribe", "/v1/jobs", "/v1/audio/transcriptions"):
             error = _error(await client.post(path, files=form, data={"model": "whisper-1"}), 507)
             assert error["code"] == "no_room" and "no room" in error["message"]
+        labelled = await client.post("/transcribe", files=speech, data={"diarization": "true"})
+        assert _error(labelled, 507)["code"] == "no_room"  # its samples have no place
         monkeypatch.setattr("tempfile.TemporaryFile", room)
         assert (await client.post("/transcribe", files=form)).status_code == 200
 
