@@ -43,6 +43,7 @@ from npu.xdna.target import NPU1
 TILE = 64  # rows, columns and depth of what a core does at a time
 SIDE = 4  # rows and columns of cores
 SPAN = SIDE * TILE  # rows and columns of what the array does at a time
+STACK = 0xD00  # bytes reserved on each core, as in mlir-aie's whole_array: what compilers spill is not known before
 _R, _S, _T = 4, 8, 8  # rows, depth and columns of the matrix unit
 
 IN = Block(Element.I8, (TILE, TILE))  # what comes to a core at a time
@@ -171,7 +172,7 @@ def _worker(column: int, row: int) -> Worker:
         Release(a),
         Release(c),
     )
-    return Worker(core(column, row), (Repeat(None, body),), stack=NPU1.default_stack)
+    return Worker(core(column, row), (Repeat(None, body),), stack=STACK)
 
 
 def _sequence(shape: Shape) -> Sequence:

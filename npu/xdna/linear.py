@@ -33,7 +33,21 @@ from npu.xdna.design import (
     Word,
     Worker,
 )
-from npu.xdna.gemm import A_ORDER, B_ORDER, C_ORDER, IN, SIDE, SPAN, TILE, Shape, Ways, core, links, ways
+from npu.xdna.gemm import (
+    A_ORDER,
+    B_ORDER,
+    C_ORDER,
+    IN,
+    SIDE,
+    SPAN,
+    STACK,
+    TILE,
+    Shape,
+    Ways,
+    core,
+    links,
+    ways,
+)
 from npu.xdna.scaling import Requantiser
 from npu.xdna.target import NPU1
 
@@ -140,7 +154,7 @@ def _worker(column: int, row: int, table: NDArray[np.int16]) -> Worker:
         (Repeat(None, body),),
         {"sums": _SUMS, "header": _KEPT},
         {"table": (_TABLE, table.tobytes())},
-        NPU1.default_stack,
+        STACK,
     )
 
 

@@ -33,7 +33,7 @@ from npu.xdna.design import (
     Worker,
     whole,
 )
-from npu.xdna.gemm import SIDE, SPAN, TILE, Ways, core, links, ways
+from npu.xdna.gemm import SIDE, SPAN, STACK, TILE, Ways, core, links, ways
 from npu.xdna.linear import Layer
 from npu.xdna.target import NPU1
 
@@ -117,7 +117,7 @@ def _worker(column: int, row: int, table: NDArray[np.float32]) -> Worker:
         Release(c),
     )
     tables = {"table": (_TABLE, np.asarray(table, np.float32).tobytes())}
-    return Worker(core(column, row), (Repeat(None, body),), {"sums": _SUMS}, tables, NPU1.default_stack)
+    return Worker(core(column, row), (Repeat(None, body),), {"sums": _SUMS}, tables, STACK)
 
 
 def _sequence(layer: Layer) -> Sequence:

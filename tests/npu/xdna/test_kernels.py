@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from npu.xdna import oracle
+from npu.xdna.gemm import STACK
 from npu.xdna.host_kernels import HostKernels
 from npu.xdna.oracle import TILE, blocked, unblocked
 from npu.xdna.target import NPU1
@@ -48,9 +49,12 @@ TABLE = oracle.activation_table(gelu)
 
 
 def test_stacks(kernels: HostKernels) -> None:
-    """No kernel, on either path, needs more than what a core has without asking."""
+    """No kernel needs more than what a core has without asking. On the vector path this machine puts on the stack what
+    are registers there, so its designs' reserve is the limit.
+    """
     assert kernels.stacks
-    assert max(kernels.stacks.values()) + 32 <= NPU1.default_stack, kernels.stacks
+    limit = STACK if kernels.vector else NPU1.default_stack
+    assert max(kernels.stacks.values()) + 32 <= limit, kernels.stacks
 
 
 @pytest.mark.parametrize("extreme", [False, True])
