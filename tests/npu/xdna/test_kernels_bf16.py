@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from npu.backends import reference as fp32
 from npu.backends.reference import ReferenceBackend
+from npu.moonshine import TINY
 from npu.weights import Linear, Weights
 from npu.xdna import oracle
 from npu.xdna.host_kernels import HostKernels
@@ -151,8 +152,8 @@ def test_encoder_layers(
         return out
 
     for layer in weights.encoder:
-        expected = reference._encoder_layer(expected, layer)
-        attention, h = layer.attention, norm(layer.attention_norm)
+        expected = reference._encoder_layer(expected, layer, TINY.heads)
+        attention, h = layer.attention, norm(layer.attention_norm.gain)
         heads = [product(h, each) for each in (attention.query, attention.key, attention.value)]
         seen = []
         for head in range(8):
@@ -168,7 +169,7 @@ def test_encoder_layers(
             ]
             seen.append(np.concatenate(parts)[: len(x), :36])
         x = product(np.concatenate(seen, axis=1), attention.output, residual=x)
-        hidden = product(norm(layer.network_norm), layer.up, table=table)
+        hidden = product(norm(layer.network_norm.gain), layer.up, table=table)
         x = product(hidden, layer.down, residual=x)
     found = from_bf16(x).astype(np.float64).ravel()
     wanted = expected.astype(np.float64).ravel()

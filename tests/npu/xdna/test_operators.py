@@ -150,7 +150,7 @@ def layers(reference: ReferenceBackend, weights: Weights, clips: dict[str, Array
 def _layers(reference: ReferenceBackend, weights: Weights, audio: Array) -> Iterator[Seen]:
     x = reference._stem(audio.reshape(1, -1))
     for layer in weights.encoder:
-        heads = reference._projected(fp32.norm(x, layer.attention_norm), layer.attention, 0)
+        heads = reference._projected(fp32.norm(x, layer.attention_norm), layer.attention, HEADS, 0)
         seen, _ = fp32.attend(*heads)
         between = x + fp32.linear(seen, layer.attention.output)
         hidden = fp32.gelu(fp32.linear(fp32.norm(between, layer.network_norm), layer.up))
@@ -176,7 +176,7 @@ LAYERS = pytest.mark.parametrize("at", range(6))
 @LAYERS
 def test_norm(operators: Operators, layers: list[Seen], at: int) -> None:
     """Normalised rows in 8 bits."""
-    q, token = operators.norm(layers[at].x, layers[at].layer.attention_norm)
+    q, token = operators.norm(layers[at].x, layers[at].layer.attention_norm.gain)
     expected = fp32.norm(layers[at].x, layers[at].layer.attention_norm)
     assert cosine(q * token[:, None] * 2.0**-oracle.NORM_BITS, expected) >= ENOUGH
 
@@ -186,7 +186,7 @@ def test_projections(operators: Operators, layers: list[Seen], at: int) -> None:
     """Query, key and value of normalised rows."""
     attention = layers[at].layer.attention
     h = fp32.norm(layers[at].x, layers[at].layer.attention_norm)
-    q, token = operators.norm(layers[at].x, layers[at].layer.attention_norm)
+    q, token = operators.norm(layers[at].x, layers[at].layer.attention_norm.gain)
     for each in (attention.query, attention.key, attention.value):
         expected = fp32.linear(h, each)
         weights = quantised_by_column(each.dense(), each.bias)
@@ -220,7 +220,7 @@ def test_network(operators: Operators, layers: list[Seen], largest: list[Array],
     layer, between = layers[at].layer, layers[at].between
     table = oracle.activation_table(lambda x: fp32.gelu(x.astype(np.float32)))
     smooth = smoothing(largest[at], layer.up.dense())
-    q, token = operators.norm(between, layer.network_norm / smooth)
+    q, token = operators.norm(between, layer.network_norm.gain / smooth)
     up = quantised_by_column(layer.up.dense() * smooth[:, None], layer.up.bias)
     found = operators.linear(q, token, oracle.NORM_BITS, up, oracle.ACTIVATION_BITS, table)
     assert cosine(found, layers[at].hidden) >= ENOUGH
@@ -238,7 +238,7 @@ def test_gated_network(
     tokens = decode(reference, encoded.start(), rules).tokens
     embedding, layer = weights.embedding, weights.decoder[0]
     x = (embedding.values[list(tokens)].astype(np.float32) - np.float32(embedding.zero)) * embedding.scale
-    heads = reference._projected(fp32.norm(x, layer.attention_norm), layer.attention, 0)
+    heads = reference._projected(fp32.norm(x, layer.attention_norm), layer.attention, HEADS, 0)
     later = np.triu(np.full((len(x), len(x)), -np.inf, np.float32), 1)
     x = x + fp32.linear(fp32.attend(*heads, later)[0], layer.attention.output)
     query = fp32.apart(fp32.linear(fp32.norm(x, layer.cross_norm), layer.cross.query), HEADS)
