@@ -343,6 +343,12 @@ class Service:
         self.speakers.heard.forget(session)
         self.hub.end(session)
 
+    async def discard(self, driver: SessionDriver) -> None:
+        """A session that nobody was told of is as if it had never been; whoever named it may name it again."""
+        logger.info("session %s is discarded: its producer left before it began", driver.id)
+        self.forget(driver.id)
+        await self.journal.delete(driver.id)
+
 
 def _digest(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()

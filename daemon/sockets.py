@@ -152,7 +152,7 @@ class StreamConnection:
         driver.attach(self._outgoing, start.audio)
         intake = open_intake(driver, self._outgoing, start.audio)
         try:
-            await self._greet(start, opened, driver.source_next)
+            await self._introduce(start, opened, driver)
             async with asyncio.TaskGroup() as tasks:
                 receiving = tasks.create_task(self._receive(driver, intake))
                 sending = tasks.create_task(self._send())
@@ -191,6 +191,14 @@ class StreamConnection:
             headers.get("origin"),
             headers.get("host"),
         )
+
+    async def _introduce(self, start: Start, opened: Opened, driver: SessionDriver) -> None:
+        try:
+            await self._greet(start, opened, driver.source_next)
+        except WebSocketDisconnect:
+            if start.resume is None:  # it left while its model was loaded: nobody has the token
+                await self._service.discard(driver)
+            raise
 
     async def _greet(self, start: Start, opened: Opened, next_sample: int) -> None:
         """`started`, then what the producer has missed. What happens meanwhile waits in the queue."""

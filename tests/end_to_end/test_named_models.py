@@ -17,6 +17,8 @@ from daemon.models import Models
 from npu.scripted import ScriptedTranscriber
 from streaming.recorded import decode_recording
 
+RAW = {"encoding": "pcm_s16le", "sample_rate": 16_000, "channels": 1}
+
 Sayings = Callable[[str], tuple[Path, dict[str, Any]]]
 
 
@@ -148,6 +150,30 @@ def test_loading_holds_up_nobody(daemon, producer, pcm) -> None:
             await waiting.say(type="stop")
             await waiting.until("stopped")
             assert "wort" in waiting.of("final")[0]["text"]
+
+    asyncio.run(main())
+
+
+def test_a_producer_that_leaves_while_its_model_is_loaded(daemon, producer, eventually) -> None:
+    """Takes no place, keeps no model, leaves no session behind, and may come back under the same name."""
+    door = threading.Event()
+
+    def slow() -> Other:
+        assert door.wait(20)
+        return Other()
+
+    async def main() -> None:
+        async with daemon(others={"other": slow}) as d:
+            models = d.service.models
+            async with producer(d.url) as p:
+                await p.say(type="start", audio=RAW, session="hasty", model="other")
+                await eventually(lambda: any(entry.users for entry in models._entries.values()))
+            door.set()
+            await eventually(lambda: "other" in [each.name for each in models.resident])
+            await eventually(lambda: not any(entry.users for entry in models._entries.values()))
+            assert not d.service.drivers and not await d.service.journal.sessions()
+            async with producer(d.url) as p:
+                assert (await p.start(session="hasty", model="other"))["type"] == "started"
 
     asyncio.run(main())
 
