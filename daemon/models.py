@@ -7,8 +7,10 @@ its own, and stays until nobody has used it for a while, or another one needs it
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from types import TracebackType
 from typing import Self
 
 from daemon.calibration import cost_of, measure
+from daemon.memory import give_back
 from daemon.niceness import step_back
 from npu.transcriber import Transcriber
 from streaming.errors import AmanuensisError, ModelError, ModelsFull, Restarting, UnknownModel
@@ -210,7 +213,9 @@ class Models:
         del self._entries[entry.name]
         held = [entry.transcriber]
         entry.transcriber = None
-        self._loader.submit(held.clear)  # giving back gigabytes takes a moment, which is not the event loop's
+        self._loader.submit(
+            _let_go, held
+        )  # giving back gigabytes takes a moment, which is not the event loop's
 
     def _release(self, entry: _Entry) -> None:
         entry.users -= 1
@@ -263,6 +268,14 @@ class Models:
             entry.transcriber, entry.cost, self._first.cost = outcome, cost, own
             entry.idle_since = time.monotonic()
         entry.settled.set()
+
+
+def _let_go(held: list[Transcriber | None]) -> None:
+    """In the loading thread: the last reference to a model, and its memory, go."""
+    gone = weakref.ref(held.pop())
+    if gone() is not None:
+        gc.collect()  # sessions that are over refer to it still, and to each other
+    give_back()
 
 
 def _restarting() -> Restarting:

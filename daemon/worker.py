@@ -57,9 +57,9 @@ class Workers:
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
             transcriber, window, report = job
-            del job  # an idle worker must not keep a model that is to be unloaded
             report(_transcribed(transcriber, window))
-            del transcriber
+            # An idle worker must not keep a model that is to be unloaded; `report` knows the session that uses it.
+            del job, transcriber, window, report
 
 
 def _transcribed(transcriber: Transcriber, window: Window) -> Result:

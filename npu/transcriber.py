@@ -88,7 +88,8 @@ class ModelTranscriber:
         thresholds = Thresholds() if tokenizer.signals.silent is not None else None
         self._decoder = Decoder(backend, tokenizer.text, thresholds)
         self._shapers = lru_cache(_MANNERS)(partial(_shapers, tokenizer))
-        self._before = lru_cache(_MANNERS)(self._prompt)
+        # Without `self`, or nothing but the cyclic collector would ever give a model's memory back.
+        self._before = lru_cache(_MANNERS)(partial(_prompt, tokenizer, architecture.most_tokens))
 
     def transcribe(self, window: Window) -> Hypothesis:
         """A partial by the most probable tokens, with the window's draft; a final as its manner asks."""
@@ -149,9 +150,6 @@ class ModelTranscriber:
         rules = Rules(begun.opening, signals.end, most, self._tokenizer.word_starts, shapers)
         return Attempt(begun, rules, window.forced, window.draft)
 
-    def _prompt(self, prompt: str) -> tuple[int, ...]:
-        return prompt_tokens(self._tokenizer, prompt, self._architecture.most_tokens)
-
     def _hypothesis(self, window: Window, attempt: Attempt, outcome: Outcome, decode_s: float) -> Hypothesis:
         """Of the words that are withheld, those that are committed stay."""
         decoding, language = outcome.decoding, attempt.opened.language
@@ -174,6 +172,10 @@ class ModelTranscriber:
 
     def _untimed(self, tokens: Sequence[int]) -> tuple[Word, ...]:
         return tuple(Word(text, spelling) for text, spelling in self._tokenizer.words(tokens))
+
+
+def _prompt(tokenizer: Tokenizer, most_tokens: int, prompt: str) -> tuple[int, ...]:
+    return prompt_tokens(tokenizer, prompt, most_tokens)
 
 
 def _shapers(tokenizer: Tokenizer, words: tuple[str, ...]) -> tuple[Shaper, ...]:

@@ -101,7 +101,7 @@ def test_several_who_ask() -> None:
     asyncio.run(main())
 
 
-def test_an_idle_model() -> None:
+def test_an_idle_model(eventually) -> None:
     """Is unloaded once the last who used it has gone for long enough; its memory is given back."""
 
     async def main() -> None:
@@ -120,12 +120,33 @@ def test_an_idle_model() -> None:
             models.tick()
             assert _names(models) == ["default"]
             del first, second
-            async with asyncio.timeout(5):
-                while gone() is not None:
-                    gc.collect()
-                    await asyncio.sleep(0.01)
+            await eventually(lambda: gone() is None)
 
     asyncio.run(main())
+
+
+def test_a_model_that_sessions_refer_to(eventually, monkeypatch) -> None:
+    """Goes although they refer to each other too, and gives its memory back, without waiting for the collector."""
+    given_back = threading.Event()
+    monkeypatch.setattr("daemon.models.give_back", given_back.set)
+
+    async def main() -> None:
+        async with _models(Store("other"), idle_unload_s=0.001) as models:
+            with await models.lease("other") as lease:
+                session: list[Any] = [lease.transcriber]
+                session.append(session)
+                gone = weakref.ref(lease.transcriber)
+            del lease, session
+            await asyncio.sleep(0.01)
+            models.tick()
+            await eventually(given_back.is_set)
+            assert gone() is None
+
+    gc.disable()
+    try:
+        asyncio.run(main())
+    finally:
+        gc.enable()
 
 
 def test_models_that_are_kept() -> None:

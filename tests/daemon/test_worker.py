@@ -72,13 +72,26 @@ def test_closing() -> None:
     assert len(results) == 1
 
 
+class Session:
+    """One that a model is used by."""
+
+    def __init__(self) -> None:
+        self.model = ScriptedTranscriber([])
+        self.served = threading.Event()
+
+    def receive(self, _: Result) -> None:
+        """What the worker reports."""
+        self.served.set()
+
+
 def test_an_idle_worker() -> None:
-    """Keeps no model: one that is unloaded is gone."""
+    """Keeps no model, nor the session that it was for: what is unloaded is gone."""
     workers = Workers(1)
-    model = ScriptedTranscriber([])
-    _run(workers, model, 1)
-    gone = weakref.ref(model)
-    del model
+    session = Session()
+    workers.submit(session.model, _window(), session.receive)
+    assert session.served.wait(5)
+    gone = weakref.ref(session.model)
+    del session
     deadline = time.monotonic() + 5
     while gone() is not None and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import gc
+import weakref
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from npu.loading import load_transcriber
 from npu.transcriber import ModelTranscriber
 from streaming.window import SAMPLE_RATE, Hypothesis, Purpose, Window
 
@@ -141,3 +146,17 @@ def test_a_partial_of_hardly_any_speech(transcriber: ModelTranscriber, clips: di
     forced = transcriber.transcribe(window(clips["beckett"])).tokens
     again = Window(0, 0, audio, forced, (), Purpose.PARTIAL, quiet=quiet)
     assert transcriber.transcribe(again).tokens == forced
+
+
+def test_one_that_nobody_needs(cache_dir: Path, clips: dict[str, Array]) -> None:
+    """Goes with the last reference to it, and its weights with it: nothing of it waits for the collector."""
+    transcriber = load_transcriber(cache_dir=cache_dir)
+    assert isinstance(transcriber, ModelTranscriber)
+    gone = [weakref.ref(transcriber), weakref.ref(transcriber._backend)]
+    gc.disable()
+    try:
+        assert transcriber.transcribe(window(clips["beckett"][: 2 * SAMPLE_RATE])).words
+        del transcriber
+        assert [each() for each in gone] == [None, None]
+    finally:
+        gc.enable()
