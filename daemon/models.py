@@ -21,7 +21,7 @@ from daemon.calibration import cost_of, measure
 from daemon.memory import give_back
 from daemon.niceness import step_back
 from npu.transcriber import Transcriber
-from streaming.errors import AmanuensisError, ModelError, ModelsFull, Restarting, UnknownModel
+from streaming.errors import AmanuensisError, ModelError, ModelsFull, Restarting, StateError, UnknownModel
 
 logger = logging.getLogger("amanuensis.models")
 
@@ -71,13 +71,22 @@ class Lease:
     """A model in somebody's use: it stays resident until the lease is released, by the call or by leaving a block."""
 
     def __init__(self, transcriber: Transcriber, weight: float, released: Callable[[], None]) -> None:
-        self.transcriber = transcriber
         self.weight = weight  # how many sessions of the default model cost what one of this costs; at least 1
+        self._held: Transcriber | None = transcriber
+        self._seen = weakref.ref(transcriber)
         self._released: Callable[[], None] | None = released
+
+    @property
+    def transcriber(self) -> Transcriber:
+        """The model; StateError where it was unloaded after the release."""
+        found = self._seen()
+        if found is None:
+            raise StateError("Lease.transcriber: it was released, and the model is unloaded.")
+        return found
 
     def release(self) -> None:
         """It is not needed any more; calling it again is allowed."""
-        released, self._released = self._released, None
+        released, self._released, self._held = self._released, None, None
         if released is not None:
             released()
 
@@ -274,7 +283,7 @@ def _let_go(held: list[Transcriber | None]) -> None:
     """In the loading thread: the last reference to a model, and its memory, go."""
     gone = weakref.ref(held.pop())
     if gone() is not None:
-        gc.collect()  # sessions that are over refer to it still, and to each other
+        gc.collect()  # something that is over refers to it still, and to itself
     give_back()
 
 

@@ -31,14 +31,19 @@ async def keep_time(service: Service, stopped: asyncio.Event) -> None:
         service.scheduler.tick()
         service.speakers.tick()
         service.models.tick()
-        for driver in tuple(service.drivers.values()):
-            _look_after(service, driver, now)
+        _look_after_all(service, now)
         _measure(service)
         if watchdog is not None and now - fed >= watchdog:
             notify.notify("WATCHDOG=1")
             fed = now
         if not service.stopping:
             await _close_orphans(service)
+
+
+def _look_after_all(service: Service, now: float) -> None:
+    """In a frame of its own: the clock's, which never ends, would keep the last session, and with it a model."""
+    for driver in tuple(service.drivers.values()):
+        _look_after(service, driver, now)
 
 
 def _look_after(service: Service, driver: SessionDriver, now: float) -> None:

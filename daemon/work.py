@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, cast
 from daemon.asked import Asked
 from daemon.models import Lease
 from daemon.upload_form import Form, is_full, no_room
+from npu.transcriber import Transcriber
 from npu.transcripts import Progress, SpeakersWanted, Transcript, Unreadable, Wanted, transcripts
 from streaming.errors import AmanuensisError, AudioError, BadMessage, Restarting, TooLarge, internal
 from streaming.events import Final
@@ -75,7 +76,7 @@ class Work(Progress):
         """speakers: loads, where need be, what tells speakers apart; called in the thread. BadMessage as `manner`."""
         self.asked = asked
         self.file_name = form.name
-        self.transcriber = lease.transcriber
+        self._lease = lease
         self.output_tokens = 0  # of the text so far
         self.on_news: Callable[[], None] = lambda: (
             None
@@ -104,6 +105,11 @@ class Work(Progress):
         """It is done when its turn comes."""
         self._future = executor.submit(self._run)
         self._future.add_done_callback(lambda _: self._report(self._end))
+
+    @property
+    def transcriber(self) -> Transcriber:
+        """The model that does it."""
+        return self._lease.transcriber
 
     @property
     def waiting(self) -> bool:

@@ -15,7 +15,7 @@ import pytest
 from daemon.models import Known, Lease, Models, Shelf
 from npu.scripted import ScriptedTranscriber
 from npu.transcriber import Transcriber
-from streaming.errors import ModelError, ModelsFull, Restarting, UnknownModel
+from streaming.errors import ModelError, ModelsFull, Restarting, StateError, UnknownModel
 
 
 class Named(ScriptedTranscriber):
@@ -125,22 +125,40 @@ def test_an_idle_model(eventually) -> None:
     asyncio.run(main())
 
 
-def test_a_model_that_sessions_refer_to(eventually, monkeypatch) -> None:
-    """Goes although they refer to each other too, and gives its memory back, without waiting for the collector."""
+def test_a_released_model(eventually, monkeypatch) -> None:
+    """Goes although what is over still has its lease, and gives its memory back without the collector."""
     given_back = threading.Event()
     monkeypatch.setattr("daemon.models.give_back", given_back.set)
+    monkeypatch.setattr("daemon.models.gc.collect", lambda: pytest.fail("the collector stops everybody"))
 
     async def main() -> None:
         async with _models(Store("other"), idle_unload_s=0.001) as models:
             with await models.lease("other") as lease:
-                session: list[Any] = [lease.transcriber]
-                session.append(session)
                 gone = weakref.ref(lease.transcriber)
-            del lease, session
+            assert lease.transcriber is gone()
             await asyncio.sleep(0.01)
             models.tick()
             await eventually(given_back.is_set)
             assert gone() is None
+            with pytest.raises(StateError):
+                _ = lease.transcriber
+
+    asyncio.run(main())
+
+
+def test_a_model_in_a_cycle(eventually) -> None:
+    """Is collected at once: its memory must not wait for the collector's turn."""
+
+    async def main() -> None:
+        async with _models(Store("other"), idle_unload_s=0.001) as models:
+            with await models.lease("other") as lease:
+                cycle: list[Any] = [lease.transcriber]
+                cycle.append(cycle)
+                gone = weakref.ref(lease.transcriber)
+            del cycle
+            await asyncio.sleep(0.01)
+            models.tick()
+            await eventually(lambda: gone() is None)
 
     gc.disable()
     try:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -176,6 +178,33 @@ def test_a_producer_that_leaves_while_its_model_is_loaded(daemon, producer, even
                 assert (await p.start(session="hasty", model="other"))["type"] == "started"
 
     asyncio.run(main())
+
+
+def test_a_model_whose_session_is_over(daemon, producer, pcm, eventually) -> None:
+    """Leaves memory once it was idle: no thread, task or session that is over still refers to it."""
+    loaded: list[weakref.ref[Other]] = []
+
+    def load() -> Other:
+        found = Other()
+        loaded.append(weakref.ref(found))
+        return found
+
+    async def main() -> None:
+        async with daemon(others={"other": load}, model={"idle_unload_s": 0.5}) as d:
+            async with producer(d.url) as p:
+                await p.start(model="other")
+                await asyncio.sleep(1.2)  # the clock has seen it
+                await p.send(pcm(seconds=4))
+                await p.say(type="stop")
+                await p.until("stopped")
+            await eventually(lambda: loaded[0]() is None)
+            assert [each.name for each in d.service.models.resident] == ["scripted"]
+
+    gc.disable()
+    try:
+        asyncio.run(main())
+    finally:
+        gc.enable()
 
 
 def test_a_slow_model(daemon, producer, pcm) -> None:
