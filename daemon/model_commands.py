@@ -17,7 +17,7 @@ from daemon.config import Config
 from daemon.model_facts import Facts, Shelf
 from daemon.pull_progress import Bytes
 from npu.catalog import Named, resolve
-from npu.checkpoint_folder import check_folder
+from npu.checkpoint_folder import check_folder, must_be_there
 from npu.loading import load_transcriber
 from npu.pulling import pull
 from npu.store import Installed, Store, size_of
@@ -57,8 +57,8 @@ def show_all(as_json: bool, config_path: Path | None) -> None:
 
 
 def show(name: str, as_json: bool, config_path: Path | None) -> None:
-    """Everything about one model, here or not."""
-    facts = Shelf(Config.load(config_path).model).of(resolve(name))
+    """Everything about one model, here or not; ModelError where a folder was named that is not there."""
+    facts = _facts(name, config_path)
     if as_json:
         _print_json(facts.as_json(everything=True))
         return
@@ -72,7 +72,7 @@ def show(name: str, as_json: bool, config_path: Path | None) -> None:
 
 def path(name: str, config_path: Path | None) -> None:
     """Prints the folder; ModelError where there is none."""
-    facts = Shelf(Config.load(config_path).model).of(resolve(name))
+    facts = _facts(name, config_path)
     if facts.folder is None:
         raise ModelError(f"{facts.name} is not installed. Get it with: amanuensis models pull {facts.name}")
     _say(str(facts.folder.resolve()))
@@ -106,6 +106,13 @@ def verify(names: Sequence[str], config_path: Path | None) -> int:
             _say(f"{named.name} is whole{_verified(named, shelf, watch)}.")
 
         return _each(wanted, work)
+
+
+def _facts(name: str, config_path: Path | None) -> Facts:
+    named = resolve(name)
+    if named.folder is not None:
+        must_be_there(named.folder)
+    return Shelf(Config.load(config_path).model).of(named)
 
 
 def _verified(named: Named, shelf: Shelf, watch: Bytes) -> str:

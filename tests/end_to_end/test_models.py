@@ -476,3 +476,9 @@ def test_removal(machine: Machine) -> None:
     assert "5.2 MB" in machine.run("remove", "whisper-base", "-y")[1]
     assert machine.names() == []
     machine.refused("installed with the package", words=("remove", "moonshine-tiny", "-y"))
+
+
+@pytest.mark.parametrize("command", ["show", "path", "pull", "verify"])
+def test_a_folder_that_is_not_there(machine: Machine, command: str) -> None:
+    """Is said to be missing, and nobody is advised to pull it."""
+    machine.refused("There is no folder", words=(command, "./nothing"))
