@@ -475,6 +475,8 @@ def test_removal(machine: Machine) -> None:
     assert machine.names() == ["whisper-base"]
     assert "5.2 MB" in machine.run("remove", "whisper-base", "-y")[1]
     assert machine.names() == []
+    (machine.models / ".whisper-base.former").mkdir()  # as a removal leaves it that was killed
+    assert machine.run("remove", "whisper-base", "-y")[0] == 0 and machine.names() == []
     machine.refused("installed with the package", words=("remove", "moonshine-tiny", "-y"))
 
 
