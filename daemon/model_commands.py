@@ -18,7 +18,6 @@ from daemon.model_facts import Facts, Shelf
 from daemon.pull_progress import Bytes
 from npu.catalog import Named, resolve
 from npu.checkpoint_folder import check_folder, must_be_there
-from npu.loading import load_transcriber
 from npu.pulling import pull
 from npu.store import Installed, Store, size_of
 from streaming.errors import AmanuensisError, ConfigError, ModelError
@@ -142,6 +141,8 @@ def _pull(named: Named, revision: str | None, build: bool, config: Config) -> No
             raise
     model = pulled.model
     if build:
+        from npu.loading import load_transcriber  # it takes a while, and only this needs it
+
         with console.status(f"Preparing {named.name}") as status:
 
             def progress(line: str) -> None:
