@@ -7,6 +7,7 @@ lines that turn out to be another speaker's are one note, and a first label of a
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ class Printout:
             case Revise():
                 ready += self._revise(event)
             case Snapshot():
-                self._hold(*event.utterances)
+                self._hold(*_said(event))
                 ready += self.finish()
             case Stopped():
                 ready += self.finish()
@@ -186,6 +187,21 @@ def _utterance(final: Final) -> Utterance:
     return Utterance.model_validate(
         {name: value for name, value in final if name in Utterance.model_fields}  # the rest is of the event
     )
+
+
+def _said(snapshot: Snapshot) -> list[Utterance | Gap]:
+    """Its lines and gaps in order of time. What was said long before has its label for good, which no event says."""
+    ends = [item.end for item in (*snapshot.utterances, *snapshot.gaps, snapshot.partial) if item is not None]
+    wait = snapshot.settle_after_s
+    settled_until = -math.inf if wait is None else max(ends, default=0.0) - wait
+    lines = [_settled(each) if each.end <= settled_until else each for each in snapshot.utterances]
+    return sorted([*snapshot.gaps, *lines], key=lambda item: item.start)  # a gap before the text of its time
+
+
+def _settled(utterance: Utterance) -> Utterance:
+    if utterance.speaker is None:
+        return utterance
+    return utterance.model_copy(update={"speaker": utterance.speaker.model_copy(update={"settled": True})})
 
 
 def _revised(before: Utterance, revise: Revise) -> Utterance:

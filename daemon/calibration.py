@@ -45,7 +45,8 @@ class Calibration:
 
     workers: int  # threads that run the model
     window_s: float  # a worker's time for a window of WINDOW_S, all workers being busy
-    capacity: int  # sessions that fit
+    capacity: int  # sessions that fit; one at least
+    keeps_up: bool = True  # that one does fit
 
 
 def calibrate(
@@ -64,7 +65,8 @@ def calibrate(
         if count / measured_s < WORTH * workers / window_s:
             break
         workers, window_s = count, measured_s
-    return Calibration(workers, window_s, capacity_of(window_s, workers, max_step_s))
+    keeps_up = cost_of(window_s, max_step_s) <= HEADROOM * workers
+    return Calibration(workers, window_s, capacity_of(window_s, workers, max_step_s), keeps_up)
 
 
 def choices(cores: int) -> tuple[int, ...]:

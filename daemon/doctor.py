@@ -20,8 +20,10 @@ from clients.address import Address
 from clients.inquiry import is_there
 from clients.microphone import list_microphones
 from daemon.config import Config
+from daemon.model_section import Model
 from daemon.port import bind_error, reachable
 from npu.backends.onnx import provider_of
+from npu.catalog import resolve
 from npu.embedded import (
     DECODER,
     ENCODER,
@@ -34,10 +36,22 @@ from npu.embedded import (
     extracted,
     shipped,
 )
+from npu.loading import folder_of
 from npu.store import Installed, Store
 from streaming.errors import AmanuensisError, CaptureError, ConfigError, ModelError, Unreachable
 
-PACKAGES = ("av", "fastapi", "moonshine-voice", "numpy", "onnxruntime", "soxr", "uvicorn", "websockets")
+PACKAGES = (
+    "av",
+    "fastapi",
+    "huggingface_hub",
+    "moonshine-voice",
+    "numpy",
+    "onnxruntime",
+    "soxr",
+    "transformers",
+    "uvicorn",
+    "websockets",
+)
 # Instructions that int8 models gain from, best first, and what they are called in /proc/cpuinfo
 CPU_FEATURES = ("amx_int8", "avx512_vnni", "avx_vnni", "avx2", "asimddp", "i8mm")
 ACCELERATORS = ("cuda", "openvino", "directml", "vitisai")
@@ -67,6 +81,7 @@ def examine(url: str, config_path: Path | None = None) -> Iterator[Finding]:
     yield _runtime()
     yield _model()
     yield from _pulled(Store.of(config.model.models_path))
+    yield from _default(config.model)
     yield _embedded(
         "Silero VAD", (SILERO,), cache, "Speech detection runs without it, so more noise becomes text."
     )
@@ -178,10 +193,24 @@ def _model() -> Finding:
     return Finding("Moonshine tiny", True, "verified by its hashes")
 
 
+def _default(section: Model) -> Iterator[Finding]:
+    """The model of the configuration, unless it is the embedded one: the daemon starts with no other in its place."""
+    try:
+        named = resolve(section.name)
+        if not named.embedded:
+            folder = folder_of(named, section.models_path)
+            says = str(folder) if named.folder is not None else f"{named.name}, in {folder}"
+            yield Finding("Default model", True, says)
+    except ModelError as error:
+        yield Finding(
+            "Default model", False, str(error), "Correct name in [model] of config.toml, or pull it."
+        )
+
+
 def _pulled(store: Store) -> Iterator[Finding]:
     """Models of the hub, by their sizes; hashes take `amanuensis models verify`."""
-    for each in store.installed():
-        named = each.named if isinstance(each, Installed) else each
+    whole = [each.named if isinstance(each, Installed) else each for each in store.installed()]
+    for named in dict.fromkeys([*whole, *store.unfinished()]):
         try:
             store.require(named)
         except ModelError as error:

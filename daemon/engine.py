@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from daemon.calibration import calibrate, choices, cores
+from daemon.calibration import WINDOW_S, calibrate, choices, cores
 from daemon.config import Config
 from daemon.models import Known, Shelf
 from npu.catalog import EMBEDDED
@@ -61,12 +61,15 @@ class Engine:
     async def measured(self, config: Config) -> Engine:
         """The same, with the numbers of the configuration, or of a calibration where it leaves them open."""
         engine = config.engine
-        workers, capacity, window_s = engine.workers, engine.capacity, 0.0
+        workers, capacity, window_s, notes = engine.workers, engine.capacity, 0.0, self.notes
         if not workers or not capacity:
             tried = (workers,) if workers else choices(cores())
             found = await asyncio.to_thread(calibrate, self.transcriber, tried, engine.max_step_s)
             workers, window_s = found.workers, found.window_s
             capacity = capacity or found.capacity
+            if not found.keeps_up:
+                notes = (*notes, _too_slow(self.transcriber.name, window_s))
+                logger.warning(notes[-1])
         logger.info(
             "model %s on %s, %d workers, %d sessions at once",
             self.transcriber.name,
@@ -74,7 +77,15 @@ class Engine:
             workers,
             capacity,
         )
-        return replace(self, workers=workers, capacity=capacity, window_s=window_s)
+        return replace(self, workers=workers, capacity=capacity, window_s=window_s, notes=notes)
+
+
+def _too_slow(model: str, window_s: float) -> str:
+    return (
+        f"{model} is too slow for live speech on this machine ({window_s:.1f} s for {WINDOW_S:g} s of it), so captions"
+        ' will come late. Choose a smaller model, or live_context = "window" in [model], or a longer max_step_s in'
+        " [engine]; recordings can take their time."
+    )
 
 
 def _shelf(config: Config) -> Shelf:

@@ -40,6 +40,7 @@ class _Channel:
     published: int = 0  # seq of the last durable event published
     partial: Partial | None = None  # the last one, until its final
     utterances: tuple[Utterance, ...] = ()  # as of `read_seq`, so that many snapshots cost one reading
+    gaps: tuple[Gap, ...] = ()  # likewise
     read_seq: int = -1
 
 
@@ -79,14 +80,16 @@ class Hub:
             for viewer in tuple(channel.viewers):
                 viewer.offer(frame)
 
-    def subscribe(self, session: str, after: int | None, partials: bool = True) -> Subscription:
+    def subscribe(
+        self, session: str, after: int | None, partials: bool = True, settle_after_s: float | None = None
+    ) -> Subscription:
         """A viewer: `async with` it, then iterate over its frames; UnknownSession on entering.
 
-        `after` replays the durable events with seq > after first; None begins with a snapshot. Without
-        `partials` only durable events come. The iteration ends after the session's last event; it raises
+        `after` replays the durable events with seq > after first; None begins with a snapshot, which says
+        `settle_after_s`. Without `partials` only durable events come. The iteration ends after the session's last event; it raises
         Overloaded when the viewer was too slow, Restarting when the daemon shuts down.
         """
-        return Subscription(self, session, after, partials)
+        return Subscription(self, session, after, partials, settle_after_s)
 
     def end(self, session: str) -> None:
         """The session is over: its viewers get what is in their queues, and then end."""
@@ -117,11 +120,15 @@ class Hub:
             if not channel.viewers and not channel.live:
                 del self._channels[viewer.session]
 
-    async def snapshot(self, record: SessionRecord, channel: _Channel) -> Snapshot:
+    async def snapshot(
+        self, record: SessionRecord, channel: _Channel, settle_after_s: float | None
+    ) -> Snapshot:
         """The session as it stands in the journal, with the partial that is open."""
         if channel.read_seq != record.last_seq:
             events = await self.journal.events(record.id)
             channel.utterances = tuple(apply(events))
+            gaps = (event for event in events if isinstance(event, Gap))
+            channel.gaps = tuple(sorted(gaps, key=lambda gap: gap.start))
             channel.read_seq = events[-1].seq if events else 0
         partial = channel.partial
         if partial and any(utterance.utterance == partial.utterance for utterance in channel.utterances):
@@ -132,7 +139,9 @@ class Hub:
             seq=channel.read_seq,
             live=not record.ended,
             utterances=channel.utterances,
+            gaps=channel.gaps,
             partial=partial,
+            settle_after_s=settle_after_s,
         )
 
     def _channel(self, session: str) -> _Channel:
@@ -145,7 +154,9 @@ class Hub:
 class Subscription:
     """One viewer of one session. Frames come in order, durable ones without hole or duplicate."""
 
-    def __init__(self, hub: Hub, session: str, after: int | None, partials: bool) -> None:
+    def __init__(
+        self, hub: Hub, session: str, after: int | None, partials: bool, settle_after_s: float | None
+    ) -> None:
         """Use `Hub.subscribe`."""
         self.session = session
         self.failure: ProtocolError | None = None  # why the frames end before the session does
@@ -153,6 +164,7 @@ class Subscription:
         self._hub = hub
         self._after = after
         self._partials = partials
+        self._settle_after_s = settle_after_s
         self._queue: deque[Frame] = deque()
         self._wake = asyncio.Event()  # something is in the queue, or the end has come
         self._position = after or 0  # seq of the last durable event handed out
@@ -181,7 +193,7 @@ class Subscription:
                 )
             self._ended = self._ended or record.ended
             if self._after is None:
-                self._snapshot = await self._hub.snapshot(record, self._channel)
+                self._snapshot = await self._hub.snapshot(record, self._channel, self._settle_after_s)
                 self._position = self._snapshot.seq
                 self._queue.append(Frame(self._snapshot.to_json(), self._snapshot.type, self._snapshot.seq))
         except BaseException:

@@ -17,8 +17,7 @@ from daemon.config import Config
 from daemon.model_facts import Facts, Shelf
 from daemon.pull_progress import Bytes
 from npu.catalog import Named, resolve
-from npu.checkpoint_folder import check_folder
-from npu.loading import load_transcriber
+from npu.checkpoint_folder import check_folder, must_be_there
 from npu.pulling import pull
 from npu.store import Installed, Store, size_of
 from streaming.errors import AmanuensisError, ConfigError, ModelError
@@ -57,8 +56,8 @@ def show_all(as_json: bool, config_path: Path | None) -> None:
 
 
 def show(name: str, as_json: bool, config_path: Path | None) -> None:
-    """Everything about one model, here or not."""
-    facts = Shelf(Config.load(config_path).model).of(resolve(name))
+    """Everything about one model, here or not; ModelError where a folder was named that is not there."""
+    facts = _facts(name, config_path)
     if as_json:
         _print_json(facts.as_json(everything=True))
         return
@@ -72,7 +71,7 @@ def show(name: str, as_json: bool, config_path: Path | None) -> None:
 
 def path(name: str, config_path: Path | None) -> None:
     """Prints the folder; ModelError where there is none."""
-    facts = Shelf(Config.load(config_path).model).of(resolve(name))
+    facts = _facts(name, config_path)
     if facts.folder is None:
         raise ModelError(f"{facts.name} is not installed. Get it with: amanuensis models pull {facts.name}")
     _say(str(facts.folder.resolve()))
@@ -108,6 +107,13 @@ def verify(names: Sequence[str], config_path: Path | None) -> int:
         return _each(wanted, work)
 
 
+def _facts(name: str, config_path: Path | None) -> Facts:
+    named = resolve(name)
+    if named.folder is not None:
+        must_be_there(named.folder)
+    return Shelf(Config.load(config_path).model).of(named)
+
+
 def _verified(named: Named, shelf: Shelf, watch: Bytes) -> str:
     """What that means; ModelError where it is not."""
     if named.folder is not None:
@@ -135,6 +141,8 @@ def _pull(named: Named, revision: str | None, build: bool, config: Config) -> No
             raise
     model = pulled.model
     if build:
+        from npu.loading import load_transcriber  # it takes a while, and only this needs it
+
         with console.status(f"Preparing {named.name}") as status:
 
             def progress(line: str) -> None:

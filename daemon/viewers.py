@@ -57,7 +57,7 @@ def create_router(service: Service) -> APIRouter:
         try:
             _admit(service, websocket.query_params, websocket.headers)
             request = ViewerRequest.parse(websocket.query_params)
-            async with service.hub.subscribe(session, request.after, request.partials) as viewer:
+            async with _subscribe(service, session, request) as viewer:
                 await _serve_socket(websocket, viewer)
         except ProtocolError as error:
             _count(service, error)
@@ -77,7 +77,7 @@ def create_router(service: Service) -> APIRouter:
         record = await service.journal.session(session)
         if record and record.ended and wanted.after is not None and wanted.after >= record.last_seq:
             return Response(status_code=204)  # the one answer that makes an EventSource stay away
-        viewer = service.hub.subscribe(session, wanted.after, wanted.partials)
+        viewer = _subscribe(service, session, wanted)
         await viewer.enter()  # here, so that a session that does not exist is a 404
         return _EventStream(viewer, lambda error: _count(service, error))
 
@@ -99,6 +99,11 @@ _PARAMETERS = [
     },
     {"name": "ticket", "in": "query", "schema": {"type": "string"}, "description": "From POST /v1/tickets."},
 ]
+
+
+def _subscribe(service: Service, session: str, wanted: ViewerRequest) -> Subscription:
+    settle_after_s = service.config.speakers.settle_after_s
+    return service.hub.subscribe(session, wanted.after, wanted.partials, settle_after_s)
 
 
 def _admit(service: Service, query: QueryParams, headers: Headers) -> None:

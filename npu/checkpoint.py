@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
+from npu.manifest import Manifest
 from npu.mel import HOP, WIDTH
 from streaming.errors import ModelError
 from streaming.window import SAMPLE_RATE
@@ -87,8 +89,14 @@ class Checkpoint:
 
     @cached_property
     def identity(self) -> str:
-        """Another one whenever one of the files is; nothing but the small ones is read for it."""
+        """Another one whenever one of the files is: of what was pulled by the hashes it was checked against, else by
+        place, size and time, since hashing gigabytes would delay every start.
+        """
         parts = hashlib.sha256()
+        with contextlib.suppress(ModelError):
+            for name, record in sorted(Manifest.read(self.folder).files.items()):
+                parts.update(f"{name} {record.sha256}\n".encode())
+            return parts.hexdigest()
         for path in sorted(
             {self.folder / "config.json", self.folder / "generation_config.json", *self._files}
         ):

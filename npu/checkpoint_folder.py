@@ -74,10 +74,7 @@ def check_kind(folder: Path, called: str = "") -> None:
 
 def check_folder(folder: Path) -> None:
     """ModelError names the files that the folder lacks, or has only in part. Contents are looked at no further."""
-    if not folder.is_dir():
-        raise ModelError(
-            f"There is no folder {folder}; name one that holds a checkpoint, or a model by its name."
-        )
+    must_be_there(folder)
     if not (folder / CONFIG).is_file():
         raise ModelError(f"{folder} holds no {CONFIG}, so it is not a checkpoint's folder.")
     check_kind(folder)
@@ -86,6 +83,14 @@ def check_folder(folder: Path) -> None:
         raise ModelError(f"{folder} lacks {', '.join(missing)}; copy the whole checkpoint.")
     for shard in shards(folder):
         _check_whole(folder / shard)
+
+
+def must_be_there(folder: Path) -> None:
+    """ModelError where it is no folder."""
+    if not folder.is_dir():
+        raise ModelError(
+            f"There is no folder {folder}; name one that holds a checkpoint, or a model by its name."
+        )
 
 
 def shapes(folder: Path) -> dict[str, int]:

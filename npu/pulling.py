@@ -11,7 +11,7 @@ from typing import Protocol
 
 from npu import hub
 from npu.catalog import Named
-from npu.checkpoint_folder import CONFIG, check_folder, check_kind, worth_fetching
+from npu.checkpoint_folder import CONFIG, check_folder, check_kind, must_be_there, worth_fetching
 from npu.hub import HubFile, Listing
 from npu.manifest import Manifest, Record, git_sha1_of, is_plain, sha256_of
 from npu.store import Installed, Store
@@ -49,6 +49,8 @@ def pull(store: Store, named: Named, revision: str | None, watch: Watch) -> Pull
     revision: a branch, tag or commit; None takes what is there, whichever it is, else the main branch. Several
     pulls of one model, in whichever processes, wait for one another.
     """
+    if named.folder is not None:
+        must_be_there(named.folder)
     if not named.repository:
         what = "installed with the package" if named.embedded else "a folder of this machine"
         raise ModelError(f"{named.name} is {what} and needs no pull.")

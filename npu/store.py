@@ -98,7 +98,15 @@ class Store:
 
     def remove(self, named: Named) -> int:
         """Deletes the model, and what has come of it -> bytes freed; ModelError where there is none or it cannot be."""
-        folders = [folder for folder in (self.path(named), self.partial(named)) if folder.is_dir()]
+        folders = [
+            folder
+            for folder in (
+                self._former(named),
+                self.path(named),
+                self.partial(named),
+            )  # in the way comes first
+            if folder.is_dir()
+        ]
         if not folders:
             raise ModelError(f"{named.name} is not installed; see: amanuensis models list")
         with self.alone(named, lambda: None):

@@ -235,7 +235,9 @@ class Snapshot(Event):
     seq: int
     live: bool
     utterances: tuple[Utterance, ...]
+    gaps: tuple[Gap, ...] = ()  # in order of time
     partial: Partial | None = None
+    settle_after_s: float | None = None  # as in `Limits`
 
 
 ServerMessage = Annotated[

@@ -23,7 +23,7 @@
 import { Roster } from "./roster.js";
 
 const NOTHING = Object.freeze({ kind: "none" });
-const SETTLE_AFTER_S = 30; // the server's default; it tells its own to producers only
+const SETTLE_AFTER_S = 30; // the server's default, until it has told its own
 
 export class Transcript {
   constructor() {
@@ -90,14 +90,15 @@ export class Transcript {
 
   #restore(snapshot) {
     if (snapshot.seq < this.seq) return NOTHING; // older than what is here
-    const gaps = this.lines.filter((line) => line.kind === "gap"); // a snapshot holds utterances only
     this.clear();
+    this.settleAfter = snapshot.settle_after_s ?? this.settleAfter;
+    const gaps = (snapshot.gaps ?? []).map(gap);
     for (const line of [...snapshot.utterances.map(utterance), ...gaps]) this.#add(line);
     this.seq = snapshot.seq;
     this.ended = !snapshot.live;
     if (snapshot.partial) this.open.set(snapshot.partial.utterance, snapshot.partial);
-    const last = snapshot.utterances.at(-1);
-    this.#settle(this.ended ? Infinity : (snapshot.partial ?? last)?.end ?? 0);
+    const ends = [...this.lines, ...this.open.values()].map(({ end }) => end);
+    this.#settle(this.ended ? Infinity : ends.reduce((latest, end) => Math.max(latest, end), 0));
     return { kind: "reset" };
   }
 

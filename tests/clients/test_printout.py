@@ -171,3 +171,16 @@ def test_a_snapshot() -> None:
     """What was said before waits for nothing."""
     said = (_part(1, 1.0, "S1", "a"), Utterance(utterance=2, start=2.0, end=3.0, text="b", language="en"))
     assert _printed(Snapshot(session="s", seq=2, live=True, utterances=said)) == ["S1 a", "- b"]
+
+
+def test_a_snapshot_of_a_long_session() -> None:
+    """Gaps stand where they were, and labels of what was said long before are settled."""
+    said = (_part(1, 1.0, "S1", "a"), _part(2, 50.0, "S1", "b"))
+    gap = Gap(seq=2, start=10.0, end=12.0, reason="overload")
+    snapshot = Snapshot(session="s", seq=3, live=True, utterances=said, gaps=(gap,), settle_after_s=30.0)
+    first, second, third = Printout().receive(snapshot)
+    assert isinstance(first, Line) and isinstance(third, Line) and second == gap
+    assert [line.utterance.speaker and line.utterance.speaker.settled for line in (first, third)] == [
+        True,
+        False,
+    ]

@@ -125,3 +125,24 @@ def test_a_model_that_was_pulled_in_part(tmp_path: Path) -> None:
     )
     found = findings["whisper-base"]
     assert not found.ok and not found.needed and found.remedy == "amanuensis models pull whisper-base"
+
+
+def test_a_pull_that_was_interrupted(tmp_path: Path) -> None:
+    """Is named beside what is whole; where the configuration names that model, the daemon cannot run."""
+    (tmp_path / "models" / ".whisper-base.partial").mkdir(parents=True)
+    config = f'[server]\nport = {_free_port()}\n[model]\nmodels_dir = "{tmp_path}/models"\n'
+    found = _examine(tmp_path, config)
+    assert not found["whisper-base"].ok and "only in part" in found["whisper-base"].says
+    assert "Default model" not in found
+    default = _examine(tmp_path, f'{config}name = "whisper-base"\n')["Default model"]
+    assert not default.ok and default.needed and "amanuensis models pull whisper-base" in default.says
+
+
+def test_a_folder_as_the_default_model(tmp_path: Path) -> None:
+    """Is looked into: one that is whole is named, one that is not there is an obstacle."""
+    config = f"[server]\nport = {_free_port()}\n[model]\nname = "
+    folder = ROOT / "tests" / "fixtures" / "whisper-small-talk"
+    found = _examine(tmp_path, f'{config}"{folder}"\n')["Default model"]
+    assert found.ok and str(folder) in found.says
+    found = _examine(tmp_path, f'{config}"{tmp_path}/nothing"\n')["Default model"]
+    assert not found.ok and found.needed and "no folder" in found.says

@@ -14,7 +14,7 @@ import pytest
 from daemon.hub import REPLAY_PAGE, Hub, Subscription
 from daemon.journal import Journal, SessionRecord, opened
 from streaming.errors import Overloaded, Restarting, UnknownSession
-from streaming.events import DurableEvent, Event, Final, Ledger, Partial, Revise, Speech, Stopped
+from streaming.events import DurableEvent, Event, Final, Gap, Ledger, Partial, Revise, Speech, Stopped
 
 
 def _final(seq: int, utterance: int | None = None) -> Final:
@@ -143,9 +143,34 @@ def test_a_viewer_without_after(tmp_path: Path) -> None:
                 assert (snapshot["seq"], frame.seq, snapshot["live"]) == (2, 2, True)
                 assert [(u["text"], u["rev"]) for u in snapshot["utterances"]] == [("better", 1)]
                 assert snapshot["partial"]["text"] == "so far"
+                assert snapshot["gaps"] == [] and "settle_after_s" not in snapshot
                 await talk.say(_final(3, utterance=2))
                 await talk.stop()
                 assert await _seqs(viewer) == [3, 4]
+
+    asyncio.run(main())
+
+
+def test_a_snapshot_of_a_session_with_gaps(tmp_path: Path) -> None:
+    """Has them in order of time, and says when labels settle if the hub was told."""
+
+    async def main() -> None:
+        async with _talk(tmp_path) as talk:
+            await talk.say(
+                _final(1),
+                Gap(seq=2, start=30.0, end=31.0, reason="overload"),
+                Gap(seq=3, start=20.0, end=21.5, reason="suppressed:silence"),
+            )
+            async with talk.hub.subscribe("talk", None, settle_after_s=12.0) as viewer:
+                (frame,) = await viewer.take()
+                snapshot = json.loads(frame.json)
+                assert [(gap["seq"], gap["start"], gap["reason"]) for gap in snapshot["gaps"]] == [
+                    (3, 20.0, "suppressed:silence"),
+                    (2, 30.0, "overload"),
+                ]
+                assert snapshot["settle_after_s"] == 12.0
+                await talk.say(Gap(seq=4, start=40.0, end=41.0, reason="overload"))
+                assert [frame.seq for frame in await viewer.take()] == [4]
 
     asyncio.run(main())
 

@@ -24,6 +24,12 @@ def small_talk(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Transcr
 
 
 @pytest.fixture(scope="session")
+def small_talk_folder() -> Path:
+    """Where that checkpoint lies."""
+    return FIXTURES / SMALL_TALK
+
+
+@pytest.fixture(scope="session")
 def sayings() -> Callable[[str], tuple[Path, dict[str, Any]]]:
     """A recording of the fixtures, and what is said in it: `text`, `language`, `sentences`."""
     said = json.loads((FIXTURES / "speech" / "sentences.json").read_text("utf-8"))

@@ -92,6 +92,7 @@ def test_viewers_of_a_live_stream(daemon, producer, pcm) -> None:
                     events, code = await reading
                     assert code == 1000 and events[0]["type"] == "snapshot"
                     assert (events[0]["session"], events[0]["title"]) == ("reading", "A reading")
+                    assert (events[0]["gaps"], events[0]["settle_after_s"]) == ([], 30.0)
                     assert [e for e in events if e["type"] in ("partial", *DURABLE)] == [
                         e for e in p.events if e["type"] in ("partial", *DURABLE)
                     ]

@@ -213,7 +213,7 @@ def test_what_a_speaker_is_called(run, speaker: dict[str, str], name: str, sign:
 
 
 def test_a_snapshot(run) -> None:
-    """Stands for everything up to its seq, keeps the gaps that were known, and goes on from there."""
+    """Stands for everything up to its seq, the gaps too, and goes on from there."""
     assert run(
         _SAID
         + """
@@ -221,12 +221,31 @@ def test_a_snapshot(run) -> None:
         t.apply({ type: "gap", seq: 2, start: 1, end: 1.5, reason: "overload" });
         const line = (utterance, text) => ({ utterance, start: utterance, end: utterance + 1, text, language: "en" });
         t.apply({ type: "snapshot", session: "s", seq: 4, live: true, partial: partial(3, "d"),
-                  utterances: [line(0, "a"), line(2, "c")] });
+                  utterances: [line(0, "a"), line(2, "c")],
+                  gaps: [{ type: "gap", seq: 2, start: 1, end: 1.5, reason: "overload" }] });
         t.apply(final(4, 2, "c"));
         t.apply(final(5, 3, "d"));
         return [texts(), t.open.size, t.seq, t.ended];
     """
     ) == [["a", "overload", "c", "d"], 0, 5, False]
+
+
+def test_a_snapshot_says_when_labels_settle(run) -> None:
+    """Those of lines that far back are settled at once, counted from the latest audio that it speaks of."""
+    assert run(
+        _SAID
+        + """
+        const line = (utterance) => ({ utterance, start: utterance, end: utterance + 1, text: "x", language: "en",
+                                       speaker: { id: "S1", settled: false } });
+        const settled = (more) => {
+          t.clear();
+          t.apply({ type: "snapshot", session: "s", seq: 4, live: true, utterances: [line(0), line(9)], ...more });
+          return t.lines.filter((each) => each.kind === "utterance").map(({ speaker }) => speaker.settled);
+        };
+        return [settled({}), settled({ settle_after_s: 5 }),
+                settled({ settle_after_s: 5, gaps: [{ start: 14, end: 16, reason: "overload" }] })];
+    """
+    ) == [[False, False], [True, False], [True, True]]
 
 
 _CONNECTED = """

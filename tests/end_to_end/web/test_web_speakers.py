@@ -279,6 +279,20 @@ def test_names_after_a_reload(stage) -> None:
     assert s.page.locator(".chip").inner_text().split() == ["Ad", "Ada", "0:01"]
 
 
+def test_a_reader_who_comes_late(stage) -> None:
+    """Sees the gaps where they are, and what the daemon settles early as settled."""
+    s = stage()
+    said = [_utterance(1, "Long ago.", _label("S1")), _utterance(9, "Just now.", _label("S1"))]
+    gap = {"type": "gap", "seq": 2, "start": 4.0, "end": 6.0, "reason": "overload"}
+    s.snapshot = {"utterances": said, "gaps": [gap], "live": True, "settle_after_s": 5.0}
+    s.page.reload()
+    s.until(lambda: s.page.locator("#log .settled").count() == 2)
+    rows = s.page.locator("#log > *").all_inner_texts()
+    (at,) = [at for at, row in enumerate(rows) if "2 seconds" in row]
+    assert "Long ago." in "".join(rows[:at]) and "Just now." in "".join(rows[at:])
+    assert s.page.locator("#log .provisional").count() == 1
+
+
 def test_a_session_without_labels(stage) -> None:
     """Over, or well under way, it has no room for them and no legend."""
     s = stage()
