@@ -113,6 +113,37 @@ def test_a_session_of_another_model(daemon: Any, producer: Any) -> None:
     assert any(event["type"] == "final" for event in others)
 
 
+def test_live_languages(daemon: Any, producer: Any) -> None:
+    """Each is found out, and spoken Spanish comes as English text where that is asked for; partials come before."""
+
+    async def talk(name: str, **more: Any) -> list[dict[str, Any]]:
+        with (SPEECH / name).open("rb") as file:
+            samples = np.concatenate(list(decode_container(file)))
+        async with producer(daemon.url) as p:
+            assert (await p.start(model=MODEL, **more))["model"] == MODEL
+            await p.send((samples * 32_767).astype("<i2").tobytes(), pause_s=0.01)
+            await p.say(type="stop")
+            await p.until("stopped", 40)
+            events: list[dict[str, Any]] = p.events
+        return events
+
+    async def main() -> None:
+        for name, language, field, more in (
+            ("english-pair.flac", "en", "text", {}),
+            ("spanish-1.flac", "es", "text", {}),
+            ("spanish-1.flac", "es", "english", {"task": "translate"}),
+        ):
+            events = await talk(name, **more)
+            finals = [event for event in events if event["type"] == "final"]
+            assert {final["language"] for final in finals} == {language}
+            text = " ".join(final["text"] for final in finals)
+            assert errors(name, text, field) <= 0.1, text
+            shown = {e["text"] + e["tentative"] for e in events if e["type"] == "partial"}
+            assert set(" ".join(shown).lower().split()) & set(text.lower().split()), shown
+
+    asyncio.run(main())
+
+
 def test_a_job(daemon: Any) -> None:
     """Is accepted, says how far it is, and holds its result."""
     with httpx.Client(base_url=daemon.url, timeout=30) as http:
