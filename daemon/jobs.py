@@ -10,6 +10,8 @@ from contextlib import AsyncExitStack
 from enum import StrEnum
 from typing import Any
 
+from starlette.requests import Request
+
 from daemon.asked import Asked
 from daemon.refusals import refusal
 from daemon.upload_form import Form
@@ -117,9 +119,9 @@ class Jobs:
         self._jobs: dict[str, Job] = {}  # the oldest first
         self._works: dict[str, Work] = {}  # of those that are not over
 
-    async def begin(self, form: Form, asked: Asked, held: AsyncExitStack) -> Job:
+    async def begin(self, request: Request, form: Form, asked: Asked, held: AsyncExitStack) -> Job:
         """A job for a received form, which `held` keeps; the job has it from then on. Errors as `Uploads.submitted`."""
-        work = await held.enter_async_context(self._uploads.submitted(form, asked))
+        work = await held.enter_async_context(self._uploads.submitted(request, form, asked))
         job = Job(form.name, work.transcriber.name, asked.words)
         self._jobs[job.id], self._works[job.id] = job, work
         work.on_news = lambda: self._receive_news(job)

@@ -84,7 +84,7 @@ def create_router(uploads: Uploads, jobs: Jobs) -> APIRouter:
             form = await held.enter_async_context(uploads.received(request))
             wish = form.read(Wish, LISTS)
             if wish.as_job:
-                return accepted(await jobs.begin(form, wish.asked, held))
+                return accepted(await jobs.begin(request, form, wish.asked, held))
             transcript = await uploads.transcribe(request, form, wish.asked)
         return JSONResponse(transcript.summary(wish.word_timestamps))
 
@@ -94,7 +94,7 @@ def create_router(uploads: Uploads, jobs: Jobs) -> APIRouter:
     async def job(request: Request) -> Response:
         async with AsyncExitStack() as held:
             form = await held.enter_async_context(uploads.received(request))
-            return accepted(await jobs.begin(form, form.read(Wish, LISTS).asked, held))
+            return accepted(await jobs.begin(request, form, form.read(Wish, LISTS).asked, held))
 
     return router
 

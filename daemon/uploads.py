@@ -10,18 +10,19 @@ import logging
 import threading
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 
 from daemon.asked import Asked
+from daemon.models import Lease
 from daemon.niceness import step_back
 from daemon.upload_form import Form, received
 from daemon.work import Work
 from npu.diarizer import EmbeddedDiarizer, load_embedded, recogniser
 from npu.transcripts import SpeakersWanted, Transcript
-from streaming.errors import BadMessage, Restarting, UploadsFull
+from streaming.errors import AmanuensisError, BadMessage, Restarting, UploadsFull
 
 if TYPE_CHECKING:
     from daemon.service import Service
@@ -63,12 +64,14 @@ class Uploads:
             self._taken -= 1
 
     @asynccontextmanager
-    async def submitted(self, form: Form, asked: Asked) -> AsyncIterator[Work]:
+    async def submitted(self, request: Request, form: Form, asked: Asked) -> AsyncIterator[Work]:
         """The work on a received form, in the queue; leaving the block ends it, and waits for the batch in hand.
 
-        Everything that can be known beforehand is refused here: BadMessage, UnknownModel, ModelsFull; ModelError.
+        Everything that can be known beforehand is refused here: BadMessage, UnknownModel, ModelsFull; ModelError. The
+        client may leave while its model is loaded: BadMessage.
         """
-        with await self.service.models.lease(asked.model) as lease:
+        with ExitStack() as held:
+            lease = await self._lease(request, asked.model, held)
             work = Work(self.service, form, asked, lease, self._speakers)
             self._line.append(work)
             try:
@@ -88,12 +91,35 @@ class Uploads:
 
         As `submitted`, and BadMessage where the file is no audio; TooLarge.
         """
-        async with self.submitted(form, asked) as work:
+        async with self.submitted(request, form, asked) as work:
             async with asyncio.TaskGroup() as tasks:
                 leaving = tasks.create_task(_until_left(request, work), name="upload's client")
                 await work.ended()
                 leaving.cancel()
             return work.result()
+
+    async def _lease(self, request: Request, model: str | None, held: ExitStack) -> Lease:
+        """The model, for as long as it is `held`."""
+
+        async def ask() -> Lease | AmanuensisError:
+            try:
+                return held.enter_context(await self.service.models.lease(model))
+            except AmanuensisError as error:  # as it is, and not in a group
+                return error
+
+        async with asyncio.TaskGroup() as tasks:
+            asking = tasks.create_task(ask(), name="upload's model")
+            leaving = tasks.create_task(_left(request), name="upload's client")
+            await asyncio.wait((asking, leaving), return_when=asyncio.FIRST_COMPLETED)
+            gone = not asking.done()
+            asking.cancel()
+            leaving.cancel()
+        if gone:
+            raise _gone()
+        outcome = asking.result()
+        if isinstance(outcome, AmanuensisError):
+            raise outcome
+        return outcome
 
     def position(self, work: Work) -> int | None:
         """1: next; None where its turn has come."""
@@ -128,10 +154,19 @@ class Uploads:
 
 async def _until_left(request: Request, work: Work) -> None:
     """Ends the work when the client does not wait for it any more."""
+    await _left(request)
+    work.stop(_gone())
+
+
+async def _left(request: Request) -> None:
+    """Returns when the client of a request, all of which is here, has gone."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
     logger.info("a client left before its recording was transcribed")
-    work.stop(BadMessage("The client left before its recording was transcribed."))
+
+
+def _gone() -> BadMessage:
+    return BadMessage("The client left before its recording was transcribed.")
 
 
 def _restarting() -> Restarting:

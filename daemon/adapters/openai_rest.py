@@ -32,7 +32,8 @@ def create_router(uploads: Uploads) -> APIRouter:
             wanted = form.read(TranscriptionRequest, LISTS)
             asked = await run_in_threadpool(wanted.asked)
             if wanted.stream:
-                stream = TextStream(await held.enter_async_context(uploads.submitted(form, asked)))
+                work = await held.enter_async_context(uploads.submitted(request, form, asked))
+                stream = TextStream(work)
                 return EventStream(stream.events, held.pop_all())
             transcript = await uploads.transcribe(request, form, asked)
         return answer(transcript, wanted.response_format, wanted.timestamp_granularities)

@@ -216,6 +216,40 @@ def test_a_client_that_leaves(visit, speech, eventually, caplog) -> None:
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("/transcribe", {}),
+        ("/v1/jobs", {}),
+        ("/v1/audio/transcriptions", {"stream": "true"}),
+        ("/v1/audio/translations", {}),
+    ],
+)
+def test_a_client_that_leaves_while_its_model_is_loaded(
+    visit, speech, eventually, path: str, fields: dict[str, str]
+) -> None:
+    """Frees its place at once, for whoever wants a model that is there; the other is loaded and is nobody's."""
+    door = threading.Event()
+
+    def load() -> Any:
+        assert door.wait(20)
+        other = ScriptedTranscriber([])
+        other.name = "other"
+        return other
+
+    async def test(client: httpx.AsyncClient, d: Any) -> None:
+        data, models = {"model": "other", **fields}, d.service.models
+        with pytest.raises(httpx.TimeoutException):
+            await client.post(path, files=speech, data=data, timeout=0.3)
+        await eventually(lambda: not any(entry.users for entry in models._entries.values()))
+        assert (await client.post("/transcribe", files=speech)).status_code == 200
+        door.set()
+        await eventually(lambda: len(models.resident) == 2)
+        assert not any(entry.users for entry in models._entries.values())
+
+    visit(test, others={"other": load}, uploads={"waiting": 0})
+
+
 async def _times_out(work: Coroutine[Any, Any, None]) -> None:
     with pytest.raises(httpx.TimeoutException):
         await work
