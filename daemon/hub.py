@@ -8,6 +8,7 @@ durable events alone fill it, the viewer is cut off. Publishing never waits.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ from daemon.journal import Journal, SessionRecord, StoredEvent
 from streaming.errors import Overloaded, ProtocolError, Restarting, UnknownSession
 from streaming.events import Event, Final, Gap, Partial, Snapshot, Utterance
 from streaming.transcript import apply
+
+logger = logging.getLogger("amanuensis.hub")
 
 QUEUE_SIZE = 256  # frames in a viewer's queue
 REPLAY_PAGE = 500  # stored events read at a time
@@ -75,6 +78,14 @@ class Hub:
             isinstance(event, Final) and channel.partial and channel.partial.utterance == event.utterance
         ):
             channel.partial = None
+        if isinstance(event, Gap):
+            logger.info(
+                "session %s has no text from %.1f to %.1f s: %s",
+                session,
+                event.start,
+                event.end,
+                event.reason,
+            )
         if channel.viewers:
             frame = Frame(event.to_json(), getattr(event, "type", ""), seq)
             for viewer in tuple(channel.viewers):

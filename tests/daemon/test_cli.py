@@ -247,3 +247,20 @@ def test_the_transcript_as_json(daemon_process, assets: Path, tmp_path: Path) ->
     words = ("stream", str(assets / "beckett.wav"), "--speed", "0", "--url", url, "-o", str(file))
     assert _command(*words).returncode == 0
     assert json.loads(file.read_text())
+
+
+def test_what_help_loads() -> None:
+    """None of the large libraries: words come at once."""
+    words = [sys.executable, "-X", "importtime", "-m", "daemon", "--help"]
+    result = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    loaded = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
+    assert "typer" in loaded
+    assert not loaded & {
+        "transformers",
+        "tokenizers",
+        "huggingface_hub",
+        "onnxruntime",
+        "onnx",
+        "numpy",
+        "fastapi",
+    }

@@ -151,8 +151,9 @@ def test_a_viewer_without_after(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
-def test_a_snapshot_of_a_session_with_gaps(tmp_path: Path) -> None:
-    """Has them in order of time, and says when labels settle if the hub was told."""
+def test_a_snapshot_of_a_session_with_gaps(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Has them in order of time, and says when labels settle if the hub was told. Each was logged."""
+    caplog.set_level("INFO", "amanuensis.hub")
 
     async def main() -> None:
         async with _talk(tmp_path) as talk:
@@ -169,6 +170,7 @@ def test_a_snapshot_of_a_session_with_gaps(tmp_path: Path) -> None:
                     (2, 30.0, "overload"),
                 ]
                 assert snapshot["settle_after_s"] == 12.0
+                assert "session talk has no text from 20.0 to 21.5 s: suppressed:silence" in caplog.text
                 await talk.say(Gap(seq=4, start=40.0, end=41.0, reason="overload"))
                 assert [frame.seq for frame in await viewer.take()] == [4]
 
