@@ -7,15 +7,15 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.progress import ProgressColumn, Task
 from rich.table import Table
 from rich.text import Text
 
 from daemon.clock import clock
+from daemon.live_bar import LiveBar
 from daemon.media import Recording, printable
 from daemon.resumption import together
 from npu.transcripts import Progress as Watcher
@@ -32,7 +32,7 @@ WHOLE, SLACK_S = (
 MENTIONED = 3  # recordings left out that are named one by one
 
 
-class Bar(Watcher):
+class Bar(LiveBar, Watcher):
     """A line on the terminal: which recording, how far, how fast, how long still. Nothing where there is no terminal."""
 
     def __init__(self, console: Console, recordings: Sequence[Recording], diarize: bool = False) -> None:
@@ -45,16 +45,7 @@ class Bar(Watcher):
         self._told_s: dict[str, float] = {}  # of it, by whom it was said
         self._decoded_s = 0.0
         self._before_s = 0.0  # transcribed by another run
-        self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            _Position(),
-            _Speed(),
-            _Left(),
-            console=console,
-            disable=not console.is_terminal,
-            transient=True,
-        )
+        super().__init__(console, _Position(), _Speed(), _Left())
         self._task = self._progress.add_task("Starting", total=None)
         if console.is_terminal:  # nobody else wants to know beforehand
             self._measure(recordings)
@@ -63,15 +54,6 @@ class Bar(Watcher):
         lengths = [recording.seconds for recording in recordings]
         if None not in lengths:
             self._progress.update(self._task, total=sum(length for length in lengths if length is not None))
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
 
     def say(self, line: str) -> None:
         """Something else is going on."""

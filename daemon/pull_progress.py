@@ -2,50 +2,27 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Self
-
 from rich.console import Console
 from rich.progress import (
-    BarColumn,
     DownloadColumn,
-    Progress,
-    TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
 from rich.text import Text
 
+from daemon.live_bar import LiveBar
 from npu.pulling import Watch
 
 
-class Bytes(Watch):
+class Bytes(LiveBar, Watch):
     """A line on the terminal; elsewhere a line for each step."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-            transient=True,
-        )
+        super().__init__(console, DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
         self._task = self._progress.add_task("", total=None, start=False)
         self._size: int | None = None
         self._there = 0
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
 
     def say(self, line: str) -> None:
         if self._console.is_terminal:

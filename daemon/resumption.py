@@ -10,11 +10,11 @@ from daemon.media import Reading, Recording, printable
 from daemon.outputs import Outputs
 from daemon.sidecar import Facts, Marks, Sidecar, facts_of
 from npu.recordings import Source, reading_from
-from npu.transcripts import Checkpoint, Checkpoints
+from npu.transcripts import Landmark, Landmarks
 from streaming.window import SAMPLE_RATE
 
 
-class Resumption(Checkpoints):
+class Resumption(Landmarks):
     """What is known of each recording from runs before, and is noted for runs to come."""
 
     def __init__(
@@ -40,7 +40,7 @@ class Resumption(Checkpoints):
                 if each.name in self._facts:
                     place = outputs.place(each)
                     self._sidecars[each.name] = Sidecar(place, self._facts[each.name], options)
-        self._begun: dict[str, Checkpoint] = {}
+        self._begun: dict[str, Landmark] = {}
         self._readings: dict[str, Reading] = {}
 
     def left_out(self, recording: Recording) -> str | None:
@@ -65,26 +65,26 @@ class Resumption(Checkpoints):
     def source(self, recording: Recording) -> tuple[Source, float]:
         """Its audio from where it is needed, and the seconds of it that are transcribed."""
         sidecar = self._sidecars.get(recording.name)
-        checkpoint = None
+        landmark = None
         if sidecar is not None and self._overwrite:
             sidecar.remove()
         elif sidecar is not None:
-            checkpoint = sidecar.read()
+            landmark = sidecar.read()
         first, seek = 0, True
-        if checkpoint is not None and sidecar is not None:
-            self._begun[recording.name] = checkpoint
-            first = 0 if self._whole else reading_from(checkpoint.resume)
+        if landmark is not None and sidecar is not None:
+            self._begun[recording.name] = landmark
+            first = 0 if self._whole else reading_from(landmark.resume)
             seek = sidecar.steady
         reading = self._readings[recording.name] = recording.reading(first, seek)
-        done_s = checkpoint.resume.sample / SAMPLE_RATE if checkpoint else 0.0
+        done_s = landmark.resume.sample / SAMPLE_RATE if landmark else 0.0
         return Source(recording.name, reading, None, first), done_s
 
-    def begun(self, name: str) -> Checkpoint | None:
+    def begun(self, name: str) -> Landmark | None:
         return self._begun.get(name)
 
-    def reached(self, name: str, checkpoint: Checkpoint) -> None:
+    def reached(self, name: str, landmark: Landmark) -> None:
         if (sidecar := self._sidecars.get(name)) is not None:
-            sidecar.keep(checkpoint, self._readings[name].steady)
+            sidecar.keep(landmark, self._readings[name].steady)
 
     def done(self, recording: Recording, written: Sequence[Path]) -> None:
         """Its transcripts lie there now."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from npu.transcripts import Checkpoint
+from npu.transcripts import Landmark
 from streaming.events import Final, Gap, Ledger
 from streaming.settings import ResumePoint
 
@@ -46,7 +46,7 @@ class Sidecar:
         self._going_on = False  # the file is ours, and holds everything so far
         self.steady = True  # the recording may be sought in, by what was seen of it so far
 
-    def read(self) -> Checkpoint | None:
+    def read(self) -> Landmark | None:
         """Where an earlier run on the same recording with the same options left off."""
         lines = _lines(self.path)
         header = lines[0] if lines else None
@@ -62,15 +62,15 @@ class Sidecar:
         except (KeyError, TypeError, ValidationError):
             return None
         self._going_on = resume is not None
-        return None if resume is None else Checkpoint(tuple(events), resume)
+        return None if resume is None else Landmark(tuple(events), resume)
 
-    def keep(self, checkpoint: Checkpoint, steady: bool) -> None:
+    def keep(self, landmark: Landmark, steady: bool) -> None:
         """It has come so much further. Where nothing can be written, another run has to begin anew."""
         line = {
-            "events": [event.model_dump(mode="json", exclude_none=True) for event in checkpoint.events],
+            "events": [event.model_dump(mode="json", exclude_none=True) for event in landmark.events],
             "resume": {
-                **{name: getattr(checkpoint.resume, name) for name in ("seq", "utterance", "sample")},
-                "ledger": checkpoint.resume.ledger.model_dump(),
+                **{name: getattr(landmark.resume, name) for name in ("seq", "utterance", "sample")},
+                "ledger": landmark.resume.ledger.model_dump(),
             },
             "steady": steady and self.steady,
         }

@@ -164,7 +164,7 @@ def _transcribe(
             bar,
             _cores(),
             batch=request.batch,
-            checkpoints=resumption,
+            landmarks=resumption,
         ):
             recording = by_name[outcome.name]
             delivered: list[Path] | AmanuensisError

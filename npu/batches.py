@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -50,8 +51,9 @@ class Batches:
         packs = [pack for each in windows for pack in packed(each, self._room)]
         batches = self._batches(packs)
         if self._executor is None:
-            works = [Work(lambda rows=rows: self._decode([packs[row] for row in rows])) for rows in batches]  # type: ignore[misc]
-            return Pool(batches, works)
+            return Pool(
+                batches, [Deferred(partial(self._decode, [packs[row] for row in rows])) for rows in batches]
+            )
         return Pool(
             batches, [self._executor.submit(self._decode, [packs[row] for row in rows]) for rows in batches]
         )
@@ -81,7 +83,7 @@ class Batches:
         return [order[at : at + size] for at in range(0, len(order), size)]
 
 
-class Work:
+class Deferred:
     """A batch that is decoded when its result is asked for: the twin of a future for a single thread."""
 
     def __init__(self, decode: Callable[[], list[list[Hypothesis]]]) -> None:
@@ -100,7 +102,7 @@ class Pool:
     """Windows that are being decoded."""
 
     def __init__(
-        self, batches: Sequence[Sequence[int]], works: Sequence[Work | Future[list[list[Hypothesis]]]]
+        self, batches: Sequence[Sequence[int]], works: Sequence[Deferred | Future[list[list[Hypothesis]]]]
     ) -> None:
         """batches: which packs each holds."""
         self._batches = batches

@@ -16,7 +16,7 @@ _BLOCK = 1 << 22  # bytes read at a time
 
 
 @dataclass(frozen=True)
-class Record:
+class FileRecord:
     """A file as it was when it was fetched."""
 
     size: int  # bytes
@@ -29,7 +29,7 @@ class Manifest:
 
     repository: str  # on the hub
     revision: str  # commit
-    files: Mapping[str, Record]  # by name within the folder
+    files: Mapping[str, FileRecord]  # by name within the folder
 
     @property
     def size(self) -> int:
@@ -43,7 +43,7 @@ class Manifest:
         try:
             data = json.loads(path.read_text("utf-8"))
             files = {
-                str(PurePosixPath(name)): Record(int(record["size"]), str(record["sha256"]))
+                str(PurePosixPath(name)): FileRecord(int(record["size"]), str(record["sha256"]))
                 for name, record in data["files"].items()
                 if is_plain(name)
             }

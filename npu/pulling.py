@@ -13,7 +13,7 @@ from npu import hub
 from npu.catalog import Named
 from npu.checkpoint_folder import CONFIG, check_folder, check_kind, must_be_there, worth_fetching
 from npu.hub import HubFile, Listing
-from npu.manifest import Manifest, Record, git_sha1_of, is_plain, sha256_of
+from npu.manifest import FileRecord, Manifest, git_sha1_of, is_plain, sha256_of
 from npu.store import Installed, Store
 from streaming.errors import ModelError
 
@@ -197,7 +197,7 @@ class _Pull:
         records = {}
         for file in files:
             hashed = file.hash if len(file.hash) == _SHA256_DIGITS else sha256_of(self._partial / file.name)
-            records[file.name] = Record(file.size, hashed)
+            records[file.name] = FileRecord(file.size, hashed)
         Manifest(self._listing.repository, self._listing.commit, records).write(self._partial)
 
     def _part(self, file: HubFile) -> Path:

@@ -157,26 +157,26 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class Landmark:
     """How far a recording has come."""
 
     events: tuple[
         Final | Gap, ...
-    ]  # what was said up to there; to `Checkpoints.reached`, only what came since the last
+    ]  # what was said up to there; to `Landmarks.reached`, only what came since the last
     resume: ResumePoint
 
 
-class Checkpoints:
+class Landmarks:
     """What becomes of recordings that are not finished. Overridden by those who want to go on with them in another run.
 
     Its methods are called in the thread of the work.
     """
 
-    def begun(self, name: str) -> Checkpoint | None:
+    def begun(self, name: str) -> Landmark | None:
         """Where another run left off; the source begins there, or, where speakers are wanted, with its first sample."""
         return None
 
-    def reached(self, name: str, checkpoint: Checkpoint) -> None:
+    def reached(self, name: str, landmark: Landmark) -> None:
         """Everything before it is decided."""
 
 
@@ -189,7 +189,7 @@ def transcripts(
     threads: int = 1,
     pool_s: float = POOL_S,
     batch: int | None = None,
-    checkpoints: Checkpoints | None = None,
+    landmarks: Landmarks | None = None,
 ) -> Iterator[Transcript | Unreadable]:
     """One for each source, each as soon as it is there; they may overtake each other.
 
@@ -199,9 +199,7 @@ def transcripts(
     An AudioError of a source's blocks concerns that source alone. Of a recording some minutes are in memory; where
     speakers are wanted the whole of it lies in a temporary file until it is done, 230 MB an hour.
     """
-    run = _Run(
-        wanted, progress, checkpoints or Checkpoints(), wanted.manner.language or transcriber.languages[0]
-    )
+    run = _Run(wanted, progress, landmarks or Landmarks(), wanted.manner.language or transcriber.languages[0])
     with Batches(transcriber, threads, batch) as decoder:
         try:
             events = (
@@ -299,21 +297,21 @@ def _roomy(speech: SessionSettings, context_s: float | None) -> SessionSettings:
 class _Run:
     """What is held of the recordings that are under way."""
 
-    def __init__(self, wanted: Wanted, progress: Progress, checkpoints: Checkpoints, language: str) -> None:
+    def __init__(self, wanted: Wanted, progress: Progress, landmarks: Landmarks, language: str) -> None:
         """language: of a recording in which nothing is said."""
         self.progress = progress
         self._wanted = wanted
         self._language = language
-        self._checkpoints = checkpoints
+        self._landmarks = landmarks
         self._events: dict[str, list[Final | Gap]] = {}
-        self._kept: dict[str, int] = {}  # of them, those that a checkpoint holds
+        self._kept: dict[str, int] = {}  # of them, those that a landmark holds
         self._audio: dict[str, Spill] = {}
         self._failures: dict[str, AudioError] = {}
 
     def opened(self, sources: Iterable[Source | tuple[str, Iterable[Samples]]]) -> Iterator[Source]:
         """The sources, listened in on, each from where an earlier run left off."""
         for name, blocks, resume, first in (Source(*source) for source in sources):
-            begun = self._checkpoints.begun(name)
+            begun = self._landmarks.begun(name)
             self._events[name] = [] if begun is None else list(begun.events)
             self._kept[name] = len(self._events[name])
             if self._wanted.speakers is not None:
@@ -324,7 +322,7 @@ class _Run:
         """The recording can be resumed from there."""
         fresh = self._events[name][self._kept[name] :]
         self._kept[name] = len(self._events[name])
-        self._checkpoints.reached(name, Checkpoint(tuple(fresh), point))
+        self._landmarks.reached(name, Landmark(tuple(fresh), point))
 
     def receive(self, name: str, event: Event) -> Transcript | Unreadable | None:
         """The outcome, once the recording is over."""

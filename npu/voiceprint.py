@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from npu.backends.onnx import Runner
 from npu.fbank import log_mel
 from npu.lean import lean_head, lean_segmentation, lean_trunk
-from streaming.division import divide, pieces_of
+from streaming.division import divide, excerpts_of
 from streaming.listening import (
     CONTEXT,
     LOCALS,
@@ -80,11 +80,11 @@ def perform(voices: Voices, job: Job) -> Heard:
     moments = np.concatenate([np.arange(each.first, each.first + len(each)) for each in maps])
     values = np.concatenate([each.values for each in maps])
     weights, clean = moment_weights(job, activity, moments)
-    pieces = pieces_of(weights, moments) if job.divide else None
-    if pieces is None or not len(pieces.voice):
+    excerpts = excerpts_of(weights, moments) if job.divide else None
+    if excerpts is None or not len(excerpts.voice):
         return Heard(activity, voices.embed(values, weights), clean, made)
-    every = voices.embed(values, np.concatenate([weights, pieces.weights]))
-    divided, local = divide(job, activity, pieces, every[LOCALS:])
+    every = voices.embed(values, np.concatenate([weights, excerpts.weights]))
+    divided, local = divide(job, activity, excerpts, every[LOCALS:])
     if len(local) == LOCALS:
         return Heard(activity, every[:LOCALS], clean, made)
     weights, clean = moment_weights(job, divided, moments)

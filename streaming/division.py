@@ -1,6 +1,6 @@
-"""Pieces of voices: the network sometimes takes two people for one voice; what its pieces sound like tells them apart.
+"""Excerpts of voices: the network sometimes takes two people for one voice; what its excerpts sound like tells them apart.
 
-Pieces overlap and are a second and a half long, which is enough to say whether two of a window are one person: of pairs
+Excerpts overlap and are a second and a half long, which is enough to say whether two of a window are one person: of pairs
 of one person a hundredth are less alike than 0.31, of pairs of two a hundredth more than 0.23 (AMI) to 0.37.
 """
 
@@ -16,44 +16,46 @@ from streaming.listening import MOMENT, Array, Job, moment_frames
 from streaming.window import SAMPLE_RATE
 
 _LENGTH = 20  # moments of a piece
-_STEP = 6  # moments between pieces
+_STEP = 6  # moments between excerpts
 _SPOKEN_S = 0.6  # of speech alone, without which a piece says nothing
 _DIVISIBLE_S = 2.0  # of speech alone, without which a voice is one person's
-_ALIKE = 0.28  # mean similarity from which pieces are one person's
-_PERSON_S = 1.0  # of pieces, without which nobody else is heard in a voice
+_ALIKE = 0.28  # mean similarity from which excerpts are one person's
+_PERSON_S = 1.0  # of excerpts, without which nobody else is heard in a voice
 
 
 @dataclass(frozen=True, eq=False)
-class Pieces:
+class Excerpts:
     """Short stretches of a window in which one of its voices speaks alone."""
 
-    voice: NDArray[np.int64]  # [pieces]
-    middle: NDArray[np.int64]  # [pieces]: index of the moment in their middle
-    weights: Array  # [pieces, moments]: how much of each moment is theirs
+    voice: NDArray[np.int64]  # [excerpts]
+    middle: NDArray[np.int64]  # [excerpts]: index of the moment in their middle
+    weights: Array  # [excerpts, moments]: how much of each moment is theirs
 
 
-def pieces_of(weights: Array, moments: NDArray[np.int64]) -> Pieces:
-    """The pieces of the voices that speak for long enough to be two; weights [voices, moments]."""
+def excerpts_of(weights: Array, moments: NDArray[np.int64]) -> Excerpts:
+    """The excerpts of the voices that speak for long enough to be two; weights [voices, moments]."""
     voice = np.flatnonzero(weights.sum(axis=1) * MOMENT >= _DIVISIBLE_S * SAMPLE_RATE)
     middle = np.arange(-(-moments[0] // _STEP) * _STEP, moments[-1] + 1, _STEP)
     near = np.abs(moments - middle[:, None]) <= _LENGTH // 2  # [middles, moments]
     cut = weights[voice, None] * near  # [voices, middles, moments]
     which, where = np.nonzero(cut.sum(axis=2) * MOMENT >= _SPOKEN_S * SAMPLE_RATE)
-    return Pieces(voice[which], middle[where], np.asarray(cut[which, where], np.float32))
+    return Excerpts(voice[which], middle[where], np.asarray(cut[which, where], np.float32))
 
 
-def divide(job: Job, activity: Array, pieces: Pieces, voiceprints: Array) -> tuple[Array, tuple[int, ...]]:
+def divide(
+    job: Job, activity: Array, excerpts: Excerpts, voiceprints: Array
+) -> tuple[Array, tuple[int, ...]]:
     """Activity [frames, voices] with a column for each person in it, and the voice that each column is of.
 
-    voiceprints [pieces, VOICEPRINT]. The first columns are the voices as they were, each less what others in it said.
+    voiceprints [excerpts, VOICEPRINT]. The first columns are the voices as they were, each less what others in it said.
     """
     columns, local = list(activity.T), list(range(activity.shape[1]))
-    for voice in sorted(set(pieces.voice.tolist())):
-        mine = pieces.voice == voice
-        people = _people(voiceprints[mine], pieces.weights[mine].sum(axis=1))
+    for voice in sorted(set(excerpts.voice.tolist())):
+        mine = excerpts.voice == voice
+        people = _people(voiceprints[mine], excerpts.weights[mine].sum(axis=1))
         if not people.any():
             continue
-        middles = moment_frames(job, pieces.middle[mine])
+        middles = moment_frames(job, excerpts.middle[mine])
         nearest = people[np.abs(np.arange(len(activity))[:, None] - middles).argmin(axis=1)]  # [frames]
         parts = [np.where(nearest == person, columns[voice], 0.0) for person in range(people.max() + 1)]
         columns[voice] = parts[0]

@@ -5,6 +5,7 @@ The same three verbs. Moonshine's matrices are the shipped 8-bit ones, dequantis
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import erf
@@ -139,7 +140,7 @@ class ReferenceCache:
         return ReferenceCache(self.encoded, list(self.keys), list(self.values), dict(self.seen))
 
 
-class Reference:
+class Reference(ABC):
     """A decoder and the attention of either side, weight by weight: what the families' references share."""
 
     device = "cpu (numpy)"
@@ -172,17 +173,17 @@ class Reference:
         """Decodings one by one."""
         return OneByOne(self, starts)
 
+    @abstractmethod
     def _states(self, prepared: Array) -> Array:
         """What the encoder graph takes -> [states, width]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _embedded(self, tokens: tuple[int, ...], start: int) -> Array:
         """Tokens from position `start` on -> [k, width]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _network(self, h: Array, layer: DecoderLayer) -> Array:
         """The part of a decoder layer behind its last norm."""
-        raise NotImplementedError
 
     def _turned(self, x: Array, start: int) -> Array:
         """Queries or keys [heads, positions, head width], turned by their position where the family does that."""

@@ -6,7 +6,6 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,6 +16,8 @@ from npu.scripted import ScriptedTranscriber
 from streaming.window import Hypothesis, Window
 
 Test = Callable[[httpx.AsyncClient, Any], Coroutine[Any, Any, None]]
+
+
 SCRIPT = [(0.4 * i, 0.4 * i + 0.3, f"word{i}") for i in range(1_500)]
 
 
@@ -32,29 +33,6 @@ class Held(ScriptedTranscriber):
         self.batches += 1
         assert self.gate.wait(20)
         return super().transcribe_all(windows)
-
-
-@pytest.fixture
-def visit(daemon) -> Callable[..., None]:
-    """Runs a test's coroutine with a client and the daemon it talks to."""
-
-    def run(test: Test, transcriber: Any = None, **more: Any) -> None:
-        async def main() -> None:
-            async with (
-                daemon(transcriber, **more) as d,
-                httpx.AsyncClient(base_url=d.url, timeout=30) as client,
-            ):
-                await test(client, d)
-
-        asyncio.run(main())
-
-    return run
-
-
-@pytest.fixture
-def speech(assets: Path) -> dict[str, Any]:
-    """A form with a recording."""
-    return {"file": ("beckett.wav", (assets / "beckett.wav").read_bytes(), "audio/wav")}
 
 
 async def _until(client: httpx.AsyncClient, url: str, *states: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from daemon.sidecar import DONE, Marks, Sidecar, facts_of
-from npu.transcripts import Checkpoint
+from npu.transcripts import Landmark
 from streaming.events import Final, Gap, Ledger, SpokenWord
 from streaming.settings import ResumePoint
 
@@ -15,13 +15,13 @@ RECORDING = {"size": 7, "mtime_ns": 9}
 OPTIONS = {"model": "moonshine-tiny", "vocabulary": ("a",)}
 
 
-def _checkpoint(number: int) -> Checkpoint:
+def _landmark(number: int) -> Landmark:
     word = SpokenWord(text="wörd", start=number, end=number + 0.5, confidence=0.5)
     events = (
         Final(seq=2 * number, utterance=number, start=number, end=number + 0.5, text="wörd", language="de", words=(word,)),
         Gap(seq=2 * number + 1, start=number + 0.5, end=number + 1, reason="suppressed:no_words"),
     )  # fmt: skip
-    return Checkpoint(events, ResumePoint(2 * number + 1, number, 16_000 * number, Ledger(silence_s=number)))
+    return Landmark(events, ResumePoint(2 * number + 1, number, 16_000 * number, Ledger(silence_s=number)))
 
 
 @pytest.fixture
@@ -34,12 +34,12 @@ def test_a_run_after_another(sidecar, tmp_path: Path) -> None:
     """Goes on where the last one was, with everything that was said before; so does a third."""
     first = sidecar()
     assert first.read() is None
-    first.keep(_checkpoint(1), steady=True)
-    first.keep(_checkpoint(2), steady=True)
+    first.keep(_landmark(1), steady=True)
+    first.keep(_landmark(2), steady=True)
     second = sidecar()
-    one, two = _checkpoint(1), _checkpoint(2)
-    assert second.read() == Checkpoint((*one.events, *two.events), two.resume) and second.steady
-    second.keep(_checkpoint(3), steady=False)
+    one, two = _landmark(1), _landmark(2)
+    assert second.read() == Landmark((*one.events, *two.events), two.resume) and second.steady
+    second.keep(_landmark(3), steady=False)
     third = sidecar()
     found = third.read()
     assert found is not None and len(found.events) == 6 and found.resume.sample == 48_000 and not third.steady
@@ -52,10 +52,10 @@ def test_a_run_after_another(sidecar, tmp_path: Path) -> None:
 )
 def test_another_run(sidecar, other) -> None:
     """Than the one that was interrupted begins anew, and replaces what is there."""
-    sidecar().keep(_checkpoint(1), steady=True)
+    sidecar().keep(_landmark(1), steady=True)
     another = sidecar(**other)
     assert another.read() is None
-    another.keep(_checkpoint(2), steady=True)
+    another.keep(_landmark(2), steady=True)
     assert sidecar().read() is None
     found = sidecar(**other).read()
     assert found is not None and found.resume.utterance == 2
@@ -64,14 +64,14 @@ def test_another_run(sidecar, other) -> None:
 def test_a_line_that_was_cut_off(sidecar) -> None:
     """Is passed over, now and after others have followed it."""
     first = sidecar()
-    first.keep(_checkpoint(1), steady=True)
-    first.keep(_checkpoint(2), steady=True)
+    first.keep(_landmark(1), steady=True)
+    first.keep(_landmark(2), steady=True)
     data = first.path.read_bytes()
     first.path.write_bytes(data[:-40])
     second = sidecar()
     found = second.read()
     assert found is not None and found.resume.utterance == 1
-    second.keep(_checkpoint(2), steady=True)
+    second.keep(_landmark(2), steady=True)
     found = sidecar().read()
     assert found is not None and [len(found.events), found.resume.utterance] == [4, 2]
 
@@ -86,7 +86,7 @@ def test_what_is_no_sidecar(sidecar, text: str) -> None:
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     """Costs no more than the way back."""
     (tmp_path / "file").touch()
-    Sidecar(tmp_path / "file" / "talk", RECORDING, OPTIONS).keep(_checkpoint(1), steady=True)
+    Sidecar(tmp_path / "file" / "talk", RECORDING, OPTIONS).keep(_landmark(1), steady=True)
 
 
 def test_marks(tmp_path: Path) -> None:

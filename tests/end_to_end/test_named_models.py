@@ -173,7 +173,11 @@ def test_a_producer_that_leaves_while_its_model_is_loaded(daemon, producer, even
             door.set()
             await eventually(lambda: "other" in [each.name for each in models.resident])
             await eventually(lambda: not any(entry.users for entry in models._entries.values()))
-            assert not d.service.drivers and not await d.service.journal.sessions()
+
+            async def discarded() -> bool:
+                return not d.service.drivers and not await d.service.journal.sessions()
+
+            await eventually(discarded)
             async with producer(d.url) as p:
                 assert (await p.start(session="hasty", model="other"))["type"] == "started"
 

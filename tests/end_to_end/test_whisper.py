@@ -15,7 +15,7 @@ import openai
 import pytest
 
 from npu.catalog import resolve
-from npu.manifest import Manifest, Record, sha256_of
+from npu.manifest import FileRecord, Manifest, sha256_of
 from npu.store import Store
 from streaming.containers import decode_container
 
@@ -30,7 +30,7 @@ def daemon(daemon_process, tmp_path: Path) -> Any:
     """With the fixture as if it had been pulled."""
     store, named = Store(tmp_path / "models"), resolve(MODEL)
     folder = shutil.copytree(FIXTURES / "whisper-small-talk", store.path(named))
-    files = {f.name: Record(f.stat().st_size, sha256_of(f)) for f in sorted(folder.iterdir())}
+    files = {f.name: FileRecord(f.stat().st_size, sha256_of(f)) for f in sorted(folder.iterdir())}
     Manifest(MODEL, "0" * 40, files).write(folder)
     return daemon_process(scripted=False, model={"models_dir": str(store.root)})
 

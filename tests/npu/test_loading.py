@@ -7,7 +7,7 @@ import pytest
 
 from npu.catalog import resolve
 from npu.loading import load_transcriber
-from npu.manifest import Manifest, Record, sha256_of
+from npu.manifest import FileRecord, Manifest, sha256_of
 from npu.store import Store
 from streaming.errors import ModelError
 
@@ -21,7 +21,7 @@ def store(tmp_path: Path) -> Store:
     for name in ("us/talk", "distil-small.en"):
         folder = store.path(resolve(name))
         shutil.copytree(TRAINED, folder)
-        files = {path.name: Record(path.stat().st_size, sha256_of(path)) for path in TRAINED.iterdir()}
+        files = {path.name: FileRecord(path.stat().st_size, sha256_of(path)) for path in TRAINED.iterdir()}
         Manifest(resolve(name).repository, "1" * 40, files).write(folder)
     return store
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from npu.catalog import Named, resolve
-from npu.manifest import FILE, Manifest, Record, git_sha1_of, is_plain, sha256_of
+from npu.manifest import FILE, FileRecord, Manifest, git_sha1_of, is_plain, sha256_of
 from npu.store import Installed, Store, default_models_dir
 from streaming.errors import ModelError
 
@@ -18,9 +18,9 @@ BASE, OURS = resolve("whisper-base"), resolve("us/ours")
 def _put(store: Store, folder: Path, named: Named, content: bytes = b"abc") -> None:
     folder.mkdir(parents=True)
     (folder / "file").write_bytes(content)
-    Manifest(named.repository, "1" * 40, {"file": Record(len(content), sha256_of(folder / "file"))}).write(
-        folder
-    )
+    Manifest(
+        named.repository, "1" * 40, {"file": FileRecord(len(content), sha256_of(folder / "file"))}
+    ).write(folder)
 
 
 @pytest.fixture

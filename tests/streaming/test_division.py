@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from streaming.division import divide, pieces_of
+from streaming.division import divide, excerpts_of
 from streaming.listening import LOCALS, MOMENT, Job
 
 SECONDS = 8
@@ -11,12 +11,12 @@ JOB = Job(0, np.zeros(SECONDS * 16_000, np.float32), range(0), ())
 
 
 def heard(*who):
-    """One voice all along, whose pieces sound like the person who speaks at their middle, by halves."""
+    """One voice all along, whose excerpts sound like the person who speaks at their middle, by halves."""
     weights = np.zeros((LOCALS, len(MOMENTS)), np.float32)
     weights[1] = 1.0
-    pieces = pieces_of(weights, MOMENTS)
-    halves = (pieces.middle >= len(MOMENTS) // 2).astype(int)
-    return pieces, np.eye(4, dtype=np.float32)[np.array(who)[halves]]
+    excerpts = excerpts_of(weights, MOMENTS)
+    halves = (excerpts.middle >= len(MOMENTS) // 2).astype(int)
+    return excerpts, np.eye(4, dtype=np.float32)[np.array(who)[halves]]
 
 
 def activity():
@@ -43,4 +43,4 @@ def test_a_voice_that_says_little():
     """Is one person's."""
     weights = np.zeros((LOCALS, len(MOMENTS)), np.float32)
     weights[1, :20] = 1.0
-    assert not len(pieces_of(weights, MOMENTS).voice)
+    assert not len(excerpts_of(weights, MOMENTS).voice)
