@@ -266,7 +266,9 @@ class _Core:
     def _number(self, number: Number) -> int:
         if isinstance(number, int):
             return number
-        return int(self._object(number.fifo, 0).view(np.int32)[number.at])
+        local = self._memory.get(number.source)
+        lies_in = self._object(number.source, 0) if local is None else local
+        return int(lies_in.view(np.int32)[number.at])
 
     def _value(self, operand: Operand) -> Bytes | int:
         match operand:

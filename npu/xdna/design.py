@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import lru_cache
 from math import prod
 
 import numpy as np
@@ -71,11 +72,8 @@ class Pattern:
         return prod(self.sizes)
 
     def indices(self) -> NDArray[np.int64]:
-        """[count]: the elements in the order of the visit."""
-        at = np.array([self.offset], np.int64)
-        for size, stride in zip(self.sizes, self.strides, strict=True):
-            at = (at[:, None] + np.arange(size, dtype=np.int64) * stride).ravel()
-        return at
+        """[count]: the elements in the order of the visit. Shared: not to be changed."""
+        return _visited(self)
 
     @property
     def reach(self) -> tuple[int, int]:
@@ -83,6 +81,15 @@ class Pattern:
         steps = [(size - 1) * stride for size, stride in zip(self.sizes, self.strides, strict=True)]
         low = self.offset + sum(step for step in steps if step < 0)
         return low, self.offset + sum(step for step in steps if step > 0) + 1
+
+
+@lru_cache(maxsize=256)
+def _visited(pattern: Pattern) -> NDArray[np.int64]:
+    at = np.array([pattern.offset], np.int64)
+    for size, stride in zip(pattern.sizes, pattern.strides, strict=True):
+        at = (at[:, None] + np.arange(size, dtype=np.int64) * stride).ravel()
+    at.setflags(write=False)
+    return at
 
 
 def whole(block: Block) -> Pattern:
@@ -142,11 +149,12 @@ class Local:
 
 @dataclass(frozen=True)
 class Word:
-    """An integer that lies in an acquired object: word `at` of it. The first word of an operation's header says what
-    to do, others how often.
+    """An integer that lies in memory: word `at` of the oldest object held of a fifo, or of a buffer of the worker's.
+
+    The first word of an operation's header says what to do, others how often.
     """
 
-    fifo: str
+    source: str  # a fifo, or a local buffer
     at: int
 
 

@@ -70,10 +70,11 @@ class Program:
             yield f"{what} ends with more or less of {', '.join(names)} than it began with"
 
     def _word(self, word: Word, held: Counter[str]) -> Iterator[str]:
-        if not held[word.fifo]:
-            yield f"reads a word of {word.fifo} without holding any"
-        elif word.at >= self._design.fifo(word.fifo).block.bytes // WORD:
-            yield f"reads word {word.at} of {word.fifo}, beyond its end"
+        block = self._worker.locals.get(word.source)
+        if block is None and not held[word.source]:
+            yield f"reads a word of {word.source} without holding any"
+        elif word.at >= (block or self._design.fifo(word.source).block).bytes // WORD:
+            yield f"reads word {word.at} of {word.source}, beyond its end"
 
     def _call(self, call: Call, held: Counter[str]) -> Iterator[str]:
         function = self._design.function(call.function)

@@ -26,6 +26,7 @@ class DescriptorFields:
     length_bits: int  # words of one transfer
     wrap_bits: int  # how often a dimension repeats
     step_bits: int  # words between repetitions; the field holds one less
+    iterations: int = 64  # how often a transfer can be made anew, each a step further on
 
 
 @dataclass(frozen=True)

@@ -195,6 +195,11 @@ BROKEN: dict[str, tuple[str, str, Callable[[], Design]]] = {
         "outside",
         lambda: with_steps(Start("rows", "x", whole(BOTH), repeat=5, step=BOTH.count)),
     ),
+    "too many iterations": (
+        "transfers",
+        "65 iterations of 64",
+        lambda: with_steps(Start("rows", "x", whole(BOTH), repeat=65)),
+    ),
     "part of an object": (
         "transfers",
         "no whole number of objects",
@@ -241,6 +246,7 @@ BROKEN: dict[str, tuple[str, str, Callable[[], Design]]] = {
         lambda: with_body(Acquire("in0"), Call("add", (Held("in0"), Local("sum"))), Release("in0")),
     ),
     "a header nobody holds": ("programs", "without holding", lambda: with_body(Repeat(Word("headers", 0), ()))),
+    "a word behind a buffer": ("programs", "beyond its end", lambda: with_body(Repeat(Word("sum", 2048), ()))),
 }  # fmt: skip
 
 
