@@ -7,7 +7,7 @@ on it. Nothing here decides whether it fits the hardware: that is the checker's 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
@@ -243,6 +243,20 @@ class Sequence:
     name: str
     arguments: Mapping[str, Block]  # the host's buffers in their order
     steps: tuple[Start | Await, ...]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a sequence: what the shims move for it, and how often the core with most to do calls each kernel."""
+
+    name: str
+    steps: tuple[Start | Await, ...]
+    calls: Mapping[str, int]
+
+
+def sequence_of(name: str, arguments: Mapping[str, Block], stages: Iterable[Stage]) -> Sequence:
+    """Stages one after the other."""
+    return Sequence(name, arguments, tuple(step for stage in stages for step in stage.steps))
 
 
 @dataclass(frozen=True)
