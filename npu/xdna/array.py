@@ -62,16 +62,14 @@ class _End:
     role: int  # number of writer or reader
 
 
+_Pieces = tuple[NDArray[np.void], NDArray[np.int64]]  # memory in pieces, and which of them, in order
+
+
 @dataclass
 class _Stream:
-    """What a shim has been told to move of one fifo: pieces of the host's buffers, in order.
+    """What a shim has been told to move of one fifo. Transfers move whole objects, so each object is of one."""
 
-    Every transfer moves whole objects, so an object is of one transfer.
-    """
-
-    started: deque[tuple[NDArray[np.void], NDArray[np.int64]]] = field(
-        default_factory=deque
-    )  # memory in pieces, and which of them
+    started: deque[_Pieces] = field(default_factory=deque)
 
     def left(self) -> int:
         """Bytes."""
@@ -87,7 +85,7 @@ class _Stream:
         memory, now = self._next(len(stream))
         memory[now] = stream.view(memory.dtype)
 
-    def _next(self, size: int) -> tuple[NDArray[np.void], NDArray[np.int64]]:
+    def _next(self, size: int) -> _Pieces:
         memory, order = self.started.popleft()
         count = size // memory.itemsize
         if len(order) > count:
@@ -198,8 +196,8 @@ class Array:
             piece, order = _visited(step, self._design.fifo(step.fifo))
             size = piece * sequence.arguments[step.argument].element.bytes
             memory = arguments[step.argument].reshape(-1)
-            whole = memory[: memory.size // size * size].view(np.dtype((np.void, size)))
-            stream.started.append((whole, order))
+            in_pieces = memory[: memory.size // size * size].view(np.dtype((np.void, size)))
+            stream.started.append((in_pieces, order))
 
     # cores
 
@@ -268,11 +266,10 @@ class _Core:
         return int(lies_in.view(np.int32)[number.at])
 
     def _value(self, operand: Operand) -> Bytes | int:
-        match operand:
-            case Held(name, index):
-                return self._object(name, index)
-            case Local(name):
-                return self._memory[name]
+        if isinstance(operand, Held):
+            return self._object(operand.fifo, operand.index)
+        if isinstance(operand, Local):
+            return self._memory[operand.name]
         return self._number(operand)
 
 
