@@ -136,7 +136,7 @@ EXPECTED = Machine(
     _DISPATCH,
 )
 TUNED = Machine(
-    "Hawk Point, kernels tuned by hand",
+    "Hawk Point, tuned",
     1.8e9,  # ignite-xdna measured it, unless power was saved
     26e9,
     _units(200, 110, 50),  # ignite-xdna: what 2 x 2 blocks and assembly reach in the loop
@@ -144,7 +144,7 @@ TUNED = Machine(
     Estimate(45e-6, 108e-6, 170e-6),  # 45 us: an empty kernel (mlir-aie 2381)
 )
 AS_WRITTEN = Machine(
-    "Hawk Point, loops as they are written",
+    "Hawk Point, as written",
     EXPECTED.clock,
     EXPECTED.bandwidth,
     EXPECTED.products,
