@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from npu.xdna.cost import AS_WRITTEN, Estimate
+from npu.xdna.cost import AS_WRITTEN, RECONFIGURATION_S, Estimate
 from npu.xdna.forecast import Transcription, times_real_time
 from npu.xdna.prediction import Prediction
 
@@ -66,6 +66,7 @@ def described(prediction: Prediction) -> dict[str, Any]:
             }
             for row in expected.encoding.rows()
         ],
+        "features_ms": None if prediction.features is None else _milliseconds(prediction.features.time),
         "machines": [
             {
                 "name": each.encoding.machine.name,
@@ -152,8 +153,13 @@ def _sentences(prediction: Prediction) -> Iterator[str]:
     live = times_real_time(expected.seconds, expected.encoding.time)
     yield (
         f"Live: {_said(expected.encoding.time)} for the encoder, in {expected.encoding.dispatches} dispatches: "
-        f"{live.expected:,.0f} times real time. What the CPU does is not counted: log-mel features, and the decoder."
+        f"{live.expected:,.0f} times real time. What the CPU does is not counted: the decoder, and features."
     )
+    if prediction.features is not None:
+        yield (
+            f"Features: log-mel on the NPU would take {_said(prediction.features.time)}, and loading its overlay, then"
+            f" the encoder's again, {RECONFIGURATION_S * 1000:.1f} ms each: none of it is counted."
+        )
     yield (
         f"Recordings: {expected.batch} windows are decoded side by side, {expected.tokens} tokens each, in"
         f" {expected.precision.value}; a window takes {_said(expected.time)}. The decoder has no design yet: it is"

@@ -19,6 +19,8 @@ from npu.xdna.cost import EXPECTED, KERNELS, MACHINES, Machine, StageCost, price
 from npu.xdna.encoders import Plan, moonshine, whisper
 from npu.xdna.forecast import TOKENS_A_SECOND, Decoder, Encoding, Precision, Transcription
 from npu.xdna.gemm import SPAN
+from npu.xdna.mel_design import Window, mel_design
+from npu.xdna.mel_design import stages as mel_stages
 from npu.xdna.overlay import Bits, overlay
 from npu.xdna.shapes import MOONSHINE_HIDDEN, moonshine_weights, whisper_sizes, whisper_weights
 from streaming.errors import ModelError
@@ -27,6 +29,7 @@ from streaming.window import SAMPLE_RATE
 DISPATCHES = 2  # of an encoder: its stem, and its layers
 LIVE_S = 5.0  # of a window of Moonshine's
 _UNSEEN_STATES = 2  # of Moonshine's last span
+_NO_STACKS = dict.fromkeys(KERNELS, 0)  # bytes: designs are priced here, not checked
 _LAYER = re.compile(r"layer \d+ ")
 
 
@@ -49,6 +52,7 @@ class Prediction:
     seconds: float
     states: int  # of the encoder
     found: tuple[Transcription, ...]  # on each of MACHINES
+    features: StageCost | None  # log-mel on Hawk Point, by an overlay of its own; in none of the sums
 
     def on(self, machine: Machine) -> Transcription:
         """On one of them."""
@@ -72,7 +76,8 @@ def predict(question: Question) -> Prediction:
     for machine in MACHINES:
         encoding = Encoding(machine, _costs(plan, machine), DISPATCHES)
         found.append(Transcription(encoding, decoder, seconds, tokens, question.batch, question.precision))
-    return Prediction(named.name, seconds, states, tuple(found))
+    features = None if sizes is None else _features(Window(states * FRAMES_PER_STATE, sizes.bins))
+    return Prediction(named.name, seconds, states, tuple(found), features)
 
 
 def _seconds(name: str, sizes: Sizes | None, asked: float | None) -> float:
@@ -102,10 +107,15 @@ def _whisper(sizes: Sizes, states: int, tokens: int) -> tuple[Plan, Decoder]:
     return plan, Decoder.of(*of_decoder, states, tokens, gated=False)
 
 
+def _features(window: Window) -> StageCost:
+    (stage,) = mel_stages(window)
+    return price(mel_design(_NO_STACKS, (window,)), stage, window.arguments, EXPECTED)
+
+
 def _costs(plan: Plan, machine: Machine) -> tuple[StageCost, ...]:
     composer = plan.composer
     arguments = composer.arguments(composer.work)
-    design = overlay(dict.fromkeys(KERNELS, 0), ())
+    design = overlay(_NO_STACKS, ())
     stages = (stage for unit in plan.units for stage in composer.units[unit])
     return tuple(price(design, stage, arguments, machine) for stage in stages)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 
@@ -125,6 +126,17 @@ def test_published_products(name: str) -> None:
     found = price(*product_stage(point.product), point.machine).time
     measured = point.product.operations / (point.measured * 1e12)
     assert found.low <= measured <= found.high
+
+
+def test_the_documentation() -> None:
+    """It has all these points, as the model says them."""
+    text = (Path(__file__).parents[3] / "docs" / "npu.md").read_text()
+    for point in POINTS.values():
+        found = price(*product_stage(point.product), point.machine).time.expected
+        shape = " x ".join(map(str, point.product.shape))
+        speed = point.product.operations / found / 1e12
+        rows = [line for line in text.splitlines() if shape in line]
+        assert any(line.endswith(f" {speed:.2f} | {point.measured:.2f} |") for line in rows), (shape, speed)
 
 
 SHAPE = Shape(512, 192, 256)

@@ -62,6 +62,15 @@ def test_whisper_base_recordings() -> None:
     assert speed(predict(Question("whisper-base", 20, Precision.INT8, 8)))[1] > 220
 
 
+def test_features() -> None:
+    """Whisper's could be the NPU's; Moonshine hears the audio itself."""
+    assert predict(Question("moonshine-tiny")).features is None
+    found = predict(Question("whisper-tiny")).features
+    assert found is not None
+    assert found.products == 16 * 672 * 16 * 64 * 64  # a product for each tile of 12 rounds of 256 frames
+    assert 0 < found.time.low < found.time.expected < found.time.high < 0.010
+
+
 @pytest.mark.parametrize("seconds", [0, -1, 31])
 def test_a_window_of_no_length(seconds: float) -> None:
     """Is refused with what is possible."""
