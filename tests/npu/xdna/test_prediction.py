@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -69,6 +71,23 @@ def test_features() -> None:
     assert found is not None
     assert found.products == 16 * 672 * 16 * 64 * 64  # a product for each tile of 12 rounds of 256 frames
     assert 0 < found.time.low < found.time.expected < found.time.high < 0.010
+
+
+def test_the_documentation() -> None:
+    """Its table says what is predicted, within a tenth: designs may change a little before it has to."""
+    text = (Path(__file__).parents[3] / "docs" / "npu.md").read_text()
+    rows = re.findall(r"^\| (\S+(?: tiny)?), (\d+) s \| (.*) \| (.*) \|$", text, re.MULTILINE)
+    assert len(rows) == 5
+    for name, seconds, encoder, recordings in rows:
+        model = name.lower().replace(" ", "-")
+        found = predict(Question(model, float(seconds), Precision.INT8, 8))
+        time, fast = found.expected.encoding.time, speed(found)
+        for said, low, expected, high in (
+            (encoder, 1000 * time.low, 1000 * time.expected, 1000 * time.high),
+            (recordings, *fast),
+        ):
+            numbers = [float(each) for each in re.findall(r"[\d.]+", said)]
+            assert numbers == pytest.approx([expected, low, high], rel=0.1), (model, said)
 
 
 @pytest.mark.parametrize("seconds", [0, -1, 31])
