@@ -80,6 +80,7 @@ class Npu:
         try:
             self._device = xrt.device(0)
             self.name = str(self._device.get_info(xrt.xrt_info_device.name))
+            self.address = str(self._device.get_info(xrt.xrt_info_device.bdf))  # on the PCI bus
         except Exception as error:  # XRT's exceptions share no narrower base
             raise explained(error) from error
         if not any(name in self.name for name in _NAMES):
@@ -98,6 +99,15 @@ class Npu:
         """Memory that outlives contexts. Allocate once."""
         try:
             return Shared(self._xrt, self._xrt.bo(self._device, size, self._xrt.bo.host_only, _FIRST_BUFFER))
+        except Exception as error:
+            raise explained(error) from error
+
+    def load(self, built: Built) -> None:
+        """Partitions the array for a package and keeps the context for its commands; NpuUnavailable says why not."""
+        try:
+            self._context(built)
+        except NpuUnavailable:
+            raise
         except Exception as error:
             raise explained(error) from error
 
