@@ -31,8 +31,9 @@ from npu.xdna.design import (
 )
 from npu.xdna.gemm import Shape, gemm
 from npu.xdna.linear import Layer, linear
-from npu.xdna.linear_bf16 import linear_bf16
+from npu.xdna.mel_design import Window, mel_design
 from npu.xdna.operations import Integer, Integers, Operation, Region, Symbol, Value
+from npu.xdna.overlay import overlay
 
 EVENTS = 300  # after which a program is left
 CORE, OTHER = Tile(0, 2), Tile(0, 1)
@@ -242,7 +243,8 @@ TABLE = np.arange(257)
 DESIGNS: Mapping[str, Callable[[], Design]] = {
     "gemm": lambda: gemm(STACKS, (Shape(256, 128, 512),)),
     "linear": lambda: linear(STACKS, LAYERS, TABLE.astype(np.int16)),
-    "linear_bf16": lambda: linear_bf16(STACKS, LAYERS, TABLE.astype(np.float32)),
+    "log-mel": lambda: mel_design(STACKS, (Window(300, 80),)),
+    "overlay": lambda: overlay(STACKS, ()),
 }
 
 

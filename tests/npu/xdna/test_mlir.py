@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from npu.lean import shipped_weights
+from npu.moonshine import TINY
 from npu.xdna.check import check
 from npu.xdna.design import (
     Acquire,
@@ -36,10 +38,12 @@ from npu.xdna.design import (
     whole,
 )
 from npu.xdna.dialect.verifier import verify
+from npu.xdna.encoder import EncoderDesign
 from npu.xdna.gemm import Shape, gemm
 from npu.xdna.linear import Layer, linear
-from npu.xdna.linear_bf16 import linear_bf16
+from npu.xdna.mel_design import Window, mel_design
 from npu.xdna.mlir import RELEASE, text
+from npu.xdna.passthrough import passthrough
 from streaming.errors import ModelError
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -132,7 +136,9 @@ DESIGNS: Mapping[str, Callable[[], Design]] = {
     **SMALL,
     "gemm": lambda: gemm(Stacks(), (Shape(256, 128, 512), Shape(512, 64, 256))),
     "linear": lambda: linear(Stacks(), LAYERS, TABLE.astype(np.int16)),
-    "linear_bf16": lambda: linear_bf16(Stacks(), LAYERS, TABLE.astype(np.float32)),
+    "log-mel": lambda: mel_design(Stacks(), (Window(300, 80),)),
+    "passthrough": lambda: passthrough(),
+    "moonshine": lambda: EncoderDesign.moonshine(shipped_weights(), TINY.heads, (1,)).design(Stacks()),
 }
 
 
