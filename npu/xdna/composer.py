@@ -201,16 +201,13 @@ class Composer:
         function: Function | None = None,
         other: Region | None = None,
         multiplied: bool = False,
+        rest: Region | None = None,
     ) -> None:
         """function(a @ matrix + bias), plus or times `other`; matrix [depth, n], zeros up to whole spans.
 
-        `other` is as wide as the result.
+        `other` is as wide as the result, and so is `rest`: what narrowing took away, if it is asked for.
         """
-        words = {
-            Words.STEPS: a.depth // DEPTH,
-            Words.OTHER: int(other is not None),
-            Words.MULTIPLIED: int(multiplied),
-        }
+        words = _of_product(a, other, multiplied, rest)
         head = self._header(Operation.PRODUCT, words)
         matrix = padded(matrix, a.depth, whole_spans(matrix.shape[1]))
         place = self._constants.place((name,), lambda: _streamed(matrix, bias, function))
@@ -225,15 +222,52 @@ class Composer:
             if other is not None:
                 at = other.offset + m * other.width + n + i * TILE
                 yield Start(f"B{i}", other.argument, Pattern((SPAN, TILE), (other.width, 1), at))
-            yield _column(i, to, m, n + i * TILE)
+            yield from (_column(i, each, m, n + i * TILE) for each in (to, rest) if each is not None)
 
         for m in range(0, to.rows, SPAN):
             for n in range(0, matrix.shape[1], SPAN):
                 moves.together(partial(of_shim, m=m, n=n))
         spans = to.rows // SPAN * (matrix.shape[1] // SPAN)
-        calls = Counter(keep_header=1, zero_f32=1, gemm_bf16=a.depth // DEPTH, start_f32=1, narrow_bf16=1)
-        calls["join_half_f32"] = 2 * words[Words.OTHER]
-        self._add(name, moves, calls, spans)
+        self._add(name, moves, _calls_of_product(words), spans)
+
+    def spread(
+        self,
+        name: str,
+        a: View,
+        matrix: Array,
+        to: Region,
+        *,
+        bias: Array | None = None,
+        function: Function | None = None,
+        other: Region | None = None,
+        multiplied: bool = False,
+        rest: Region | None = None,
+    ) -> None:
+        """A product of 64 rows, of which every core has other columns: 1,024 of them at a time.
+
+        It moves a fourth of the rows that `product` moves, and is awaited a fourth as often. The results are as wide
+        as whole spans of 1,024.
+        """
+        words = _of_product(a, other, multiplied, rest)
+        head = self._header(Operation.SPREAD, words)
+        wide = SIDE * SPAN
+        matrix = padded(matrix, a.depth, -(-matrix.shape[1] // wide) * wide)
+        place = self._constants.place((name,), lambda: _spread(_streamed(matrix, bias, function)))
+        run = (a.depth // DEPTH + 1) * SIDE * OBJECT
+        moves = _Moves()
+
+        def of_shim(i: int, n: int) -> Iterator[Start]:
+            yield self._head(i, head)
+            yield _rows(i, a, 0)
+            yield Start(f"B{i}", "constants", Pattern((run,), (1,), place + (n // SPAN + i) * run))
+            at = n + i * SPAN
+            if other is not None:
+                yield Start(f"B{i}", other.argument, _apart(other, at))
+            yield from (Start(f"C{i}", "work", _apart(each, at)) for each in (to, rest) if each is not None)
+
+        for n in range(0, matrix.shape[1], wide):
+            moves.together(partial(of_shim, n=n))
+        self._add(name, moves, _calls_of_product(words), matrix.shape[1] // wide)
 
     def norm(self, name: str, x: Region, gain: Array, offset: Array | None, to: Region) -> None:
         """Every row for itself; of as many columns as there are gains."""
@@ -418,6 +452,30 @@ def padded(x: Array, rows: int, width: int) -> Array:
     return np.pad(x, ((0, rows - x.shape[0]), (0, width - x.shape[1])))
 
 
+def _of_product(a: View, other: Region | None, multiplied: bool, rest: Region | None) -> dict[Words, Said]:
+    """Words of its header."""
+    return {
+        Words.STEPS: a.depth // DEPTH,
+        Words.OTHER: int(other is not None),
+        Words.MULTIPLIED: int(multiplied),
+        Words.WIDE: int(rest is not None),
+    }
+
+
+def _calls_of_product(words: Mapping[Words, Said]) -> Counter[str]:
+    """Of one span."""
+    calls = Counter(keep_header=1, zero_f32=1, start_f32=1, narrow_bf16=1)
+    for kernel, times, word in (
+        ("gemm_bf16", 1, Words.STEPS),
+        ("join_half_f32", 2, Words.OTHER),
+        ("narrow_rest_bf16", 1, Words.WIDE),
+    ):
+        said = words[word]
+        assert isinstance(said, int)
+        calls[kernel] = times * said
+    return calls
+
+
 def _rows(i: int, view: View, row: int, times: int = 1) -> Start:
     """Tiles of 64 rows from `row` on, one after the other along the depth; all of it several times, or in several taps."""
     pattern = Pattern((view.width // DEPTH, TILE, DEPTH), (DEPTH, view.row, 1), view.offset + row * view.row)
@@ -429,6 +487,11 @@ def _rows(i: int, view: View, row: int, times: int = 1) -> Start:
 def _column(i: int, to: Region, row: int, column: int) -> Start:
     """What a column of cores makes at a time: 256 rows, 64 columns."""
     return Start(f"C{i}", "work", Pattern((SPAN, TILE), (to.width, 1), to.offset + row * to.width + column))
+
+
+def _apart(x: Region, column: int) -> Pattern:
+    """64 rows of four times 64 columns, one after the other."""
+    return Pattern((SIDE, TILE, TILE), (TILE, x.width, 1), x.offset + column)
 
 
 def _columns(i: int, to: Region, row: int, rounds: int) -> Start:
@@ -456,6 +519,11 @@ def _streamed(matrix: Array, bias: Array | None, function: Function | None) -> B
         words[:, _TABLE:] = function.table
     behind = np.stack([columns(row) for row in words]).reshape(n // TILE, 1, OBJECT)
     return np.concatenate([tiles.reshape(n // TILE, -1, OBJECT), behind], axis=1)
+
+
+def _spread(streamed: Bits) -> Bits:
+    """The same with tiles for the four rows of cores in turn: [n / 256][depth / 32 + 1][4][2048]."""
+    return streamed.reshape(-1, SIDE, *streamed.shape[1:]).swapaxes(1, 2)
 
 
 def _gains(gain: Array, offset: Array | None, i: int, rounds: int) -> Bits:

@@ -81,6 +81,7 @@ class Words(IntEnum):
     OTHER, KEYS = 2, 2  # 1 where something is added to a product or multiplied with it; keys that there are
     MULTIPLIED, CAUSAL, SHARE = 3, 3, 3  # 1 or 0; 1 or 0; one over the values that a mean is of, in float
     SCALE, ROWS, TILES = 4, 4, 4  # of attention, in float; rows that count in a group; tiles of a norm's rows
+    WIDE = 4  # 1 where what narrowing takes away of a product is given away too
     FIRST, BEGINS = 5, 5  # number of the first query; 1 where a group begins
     QUERIES = 6
 
@@ -112,6 +113,7 @@ def overlay(stacks: Mapping[str, int], sequences: tuple[Sequence, ...]) -> Desig
         "start_f32": ("gemm_bf16.cc", (_SUMS, B)),
         "join_half_f32": ("gemm_bf16.cc", (B, _SUMS, None, None)),
         "narrow_bf16": ("gemm_bf16.cc", (_SUMS, C)),
+        "narrow_rest_bf16": ("gemm_bf16.cc", (_SUMS, C)),
         "add_up_bf16": ("norm_bf16.cc", (A, _SUMS)),
         "row_statistics_f32": ("norm_bf16.cc", (_SUMS, _KEPT, _STATISTICS)),
         "group_add_f32": ("norm_bf16.cc", (_SUMS, _KEPT, _TOTAL)),
@@ -200,6 +202,10 @@ class _Core:
             *(self._each_row(self._b, start) if own_columns else self._passing(self._b, start)),
             Choose(_word(Words.OTHER), {1: tuple(halves)}),
             *self._passing(self._c, _call("narrow_bf16", "sums", Held(self._c))),
+            Choose(
+                _word(Words.WIDE),
+                {1: self._passing(self._c, _call("narrow_rest_bf16", "sums", Held(self._c)))},
+            ),
         )
 
     def _normalised(self) -> tuple[Step, ...]:

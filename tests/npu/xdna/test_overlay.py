@@ -13,7 +13,7 @@ from npu.backends.reference import gelu
 from npu.xdna import oracle
 from npu.xdna.array import Array
 from npu.xdna.check import check
-from npu.xdna.composer import LANE, Composer, Constants, Function, Region, View
+from npu.xdna.composer import LANE, Composer, Constants, Function, Region, View, padded
 from npu.xdna.design import Design
 from npu.xdna.gemm import SPAN
 from npu.xdna.host_kernels import HostKernels
@@ -105,6 +105,43 @@ def test_product(bench: Bench) -> None:
         assert np.array_equal(bench.read(work, region, 70, 300), wanted)
         assert len(np.unique(wanted)) > 400
     assert not bench.read(work, third, SPAN, 512)[:, 300:].any()
+
+
+def test_product_of_few_rows(bench: Bench) -> None:
+    """Every core has other columns of the same rows, and columns beyond the matrix are zero."""
+    a, weights, bias = to_bf16(chance(1, 64, 96)), chance(2, 96, 1100), chance(3, 1100)
+    other = to_bf16(chance(4, 64, 1100))
+    x, added = bench.matrix(a), bench.matrix(padded(other, 64, 2048))
+    first, second, third = (bench.composer.region(64, 2048) for _ in range(3))
+    view = x.view(width=96)
+    bench.composer.spread("gelu", view, weights, first, bias=bias, function=GELU)
+    bench.composer.spread("added", view, weights, second, other=added)
+    bench.composer.spread("gated", view, weights, third, other=added, multiplied=True)
+    work = bench.run()
+    sums = oracle.product_bf16(a, to_bf16(weights), np.zeros((64, 1100), np.float32))
+    expected = (
+        (first, oracle.epilogue_bf16(sums, bias, GELU.table)),
+        (second, oracle.epilogue_bf16(sums, 0 * bias, None, other)),
+        (third, oracle.epilogue_bf16(sums, 0 * bias, None, other, multiplied=True)),
+    )
+    for region, wanted in expected:
+        assert np.array_equal(bench.read(work, region, 64, 1100), wanted)
+    assert not bench.read(work, third, 64, 2048)[:, 1100:].any()
+
+
+@pytest.mark.parametrize("few", [False, True])
+def test_wide_product(bench: Bench, few: bool) -> None:
+    """Has 16 bits in two parts."""
+    a, weights = to_bf16(chance(1, 64, 96)), chance(2, 96, 1024)
+    x = bench.matrix(a)
+    first, second = (bench.composer.region(64, 1024) for _ in range(2))
+    compose = bench.composer.spread if few else bench.composer.product
+    compose("wide", x.view(width=96), weights, first, rest=second)
+    work = bench.run()
+    sums = oracle.product_bf16(a, to_bf16(weights), np.zeros((64, 1024), np.float32))
+    high, low = (bench.read(work, each, 64, 1024) for each in (first, second))
+    assert np.array_equal(high, to_bf16(sums))
+    assert np.array_equal(low, to_bf16(sums - from_bf16(high)))
 
 
 def test_convolution(bench: Bench) -> None:
