@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -27,8 +27,9 @@ _ITERATIONS = NPU1.limits[Kind.SHIM].fields.iterations
 _FUNCTION, _TABLE = TILE, 2 * TILE  # words of a product's columns
 
 Array = NDArray[Any]
-Lengths = Mapping[str, int]  # what a window's length decides, by name
-Said = int | float | Callable[[Lengths], int | float]  # a word of a header
+Counts = NDArray[np.int64]  # of each of 64 rows
+Lengths = Mapping[str, Any]  # what a window's length decides, by name: numbers, and counts
+Said = int | float | Callable[[Lengths], int | float | Counts]  # a word of a header, or 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +82,17 @@ class View:
     def depth(self) -> int:
         """Values of a row."""
         return self.width * self.taps
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Keys and values that queries see, of which groups have 32 rows in turn."""
+
+    key: Region
+    value: Region  # as wide
+    keys: Callable[[Lengths], int | Counts]  # of every query's group, or of each
+    groups: Said = 1
+    shared: Said = TILE  # queries of a group
 
 
 class Constants:
@@ -364,48 +376,51 @@ class Composer:
         self,
         name: str,
         query: Region,
-        key: Region,
-        value: Region,
+        seen: Seen,
         to: Region,
         *,
         heads: int,
         scale: float,
         queries: Callable[[Lengths], int],
-        keys: Callable[[Lengths], int],
-        causal: bool = False,
+        own: tuple[Region, Region] | None = None,
+        alone: Said = 0,
     ) -> None:
-        """Every head of 64 columns of queries over its keys and values; scale: of scores. Keys and values of a head
-        are as far apart everywhere, and heads a multiple of four.
+        """Every head of 64 columns of queries over keys and values; scale: of scores; heads: a multiple of four.
+
+        own: keys and values of the first 64 queries, which see them after the others: those up to their own, or that
+        `alone`.
         """
-        steps = key.rows // DEPTH
         shared: dict[Words, Said] = {
-            Words.STEPS: steps,
-            Words.KEYS: keys,
-            Words.CAUSAL: int(causal),
+            Words.STEPS: seen.key.rows // DEPTH,
+            Words.OWN_STEPS: TILE // DEPTH if own else 0,
             Words.SCALE: float(scale * 256 / np.log(2)),
+            Words.GROUPS: seen.groups,
+            Words.SHARED: seen.shared,
+            Words.ALONE: alone,
+            Words.KEYS: _of_each(seen.keys),
         }
         moves = _Moves()
 
         def of_shim(i: int, m: int, first: int) -> Iterator[Start]:
             row = m + i * TILE
-            words = {**shared, Words.FIRST: row, Words.QUERIES: _within(queries, row)}
+            words = {**shared, Words.QUERIES: _within(queries, row)}
             yield self._head(i, self._header(Operation.ATTENTION, words))
             for column in range(SIDE):
                 at = query.offset + row * query.width + (first + column) * LANE
                 pattern = Pattern((2, _ROWS_OF_UNIT, DEPTH), (DEPTH, query.width, 1), at)
                 times = TILE // _ROWS_OF_UNIT
                 yield Start(f"A{i}", "work", pattern, times, _ROWS_OF_UNIT * query.width)
-            for step in range(0, steps, _ITERATIONS):
-                at = key.offset + (first + i) * LANE + step * DEPTH * key.width
-                pattern = Pattern((2, DEPTH, TILE), (value.offset - key.offset, key.width, 1), at)
-                times = min(_ITERATIONS, steps - step)
-                yield Start(f"B{i}", "work", pattern, times, DEPTH * key.width)
+            yield from _keys(i, seen.key, seen.value, first + i)
+            if own is not None:
+                keys, values = (replace(each, rows=TILE) for each in own)
+                yield from _keys(i, keys, values, first + i)
             yield _column(i, to, m, (first + i) * LANE)
 
         for m in range(0, query.rows, SPAN):
             for first in range(0, heads, SIDE):
                 moves.together(partial(of_shim, m=m, first=first))
         calls = Counter(keep_header=1, keep_tile_bf16=2, attention_start_bf16=1, attention_finish_bf16=1)
+        steps = seen.key.rows // DEPTH + (TILE // DEPTH if own else 0)
         calls["turn_keys_bf16"] = calls["attention_step_bf16"] = steps
         self._add(name, moves, calls, query.rows // SPAN * (heads // SIDE))
 
@@ -447,6 +462,12 @@ def whole_spans(n: int) -> int:
     return -(-n // SPAN) * SPAN
 
 
+@cache
+def _of_each(keys: Callable[[Lengths], int | Counts]) -> Callable[[Lengths], Counts]:
+    """[64]: of each query."""
+    return lambda lengths: np.broadcast_to(np.asarray(keys(lengths), np.int64), TILE)
+
+
 def padded(x: Array, rows: int, width: int) -> Array:
     """x [m, n] with zeros behind its rows and columns."""
     return np.pad(x, ((0, rows - x.shape[0]), (0, width - x.shape[1])))
@@ -484,6 +505,16 @@ def _rows(i: int, view: View, row: int, times: int = 1) -> Start:
     return Start(f"A{i}", "work", pattern, view.taps, view.tap)
 
 
+def _keys(i: int, key: Region, value: Region, head: int) -> Iterator[Start]:
+    """Tiles of 32 keys, each before its values."""
+    steps = key.rows // DEPTH
+    for step in range(0, steps, _ITERATIONS):
+        at = key.offset + head * LANE + step * DEPTH * key.width
+        pattern = Pattern((2, DEPTH, TILE), (value.offset - key.offset, key.width, 1), at)
+        times = min(_ITERATIONS, steps - step)
+        yield Start(f"B{i}", key.argument, pattern, times, DEPTH * key.width)
+
+
 def _column(i: int, to: Region, row: int, column: int) -> Start:
     """What a column of cores makes at a time: 256 rows, 64 columns."""
     return Start(f"C{i}", "work", Pattern((SPAN, TILE), (to.width, 1), to.offset + row * to.width + column))
@@ -500,6 +531,7 @@ def _columns(i: int, to: Region, row: int, rounds: int) -> Start:
     return Start(f"C{i}", "work", Pattern((rounds, SPAN, TILE), (SPAN, to.width, 1), at))
 
 
+@cache
 def _within(rows: Callable[[Lengths], int], first: int) -> Callable[[Lengths], int]:
     """How many of 64 rows from the first on there are."""
     return lambda lengths: int(np.clip(rows(lengths) - first, 0, TILE))

@@ -78,19 +78,26 @@ class Words(IntEnum):
 
     OPERATION = 0
     STEPS = 1  # of depth; of 32 keys; of 256 columns
-    OTHER, KEYS = 2, 2  # 1 where something is added to a product or multiplied with it; keys that there are
-    MULTIPLIED, CAUSAL, SHARE = 3, 3, 3  # 1 or 0; 1 or 0; one over the values that a mean is of, in float
+    OTHER = 2  # 1 where something is added to a product or multiplied with it
+    MULTIPLIED, SHARE = 3, 3  # 1 or 0; one over the values that a mean is of, in float
+    OWN_STEPS = 3  # of 32 keys that belong to the queries
     SCALE, ROWS, TILES = 4, 4, 4  # of attention, in float; rows that count in a group; tiles of a norm's rows
     WIDE = 4  # 1 where what narrowing takes away of a product is given away too
-    FIRST, BEGINS = 5, 5  # number of the first query; 1 where a group begins
+    GROUPS, BEGINS = 5, 5  # of keys, which have 32 in turn; 1 where a group of rows begins
     QUERIES = 6
+    SHARED = 7  # queries of a group
+    ALONE = 8  # 1 where a query sees its own key alone
+    KEYS = 64  # and on: of each query
 
 
-def header(words: Mapping[int, int | float]) -> Bits:
-    """[2048]: a tile that reaches the cores with these words at its beginning."""
+def header(words: Mapping[int, int | float | NDArray[np.int64]]) -> Bits:
+    """[2048]: a tile that reaches the cores with these words at its beginning; an array is 64 words."""
     laid, values = np.zeros(OBJECT, np.uint16), np.zeros(OBJECT // 2, np.int32)
     for at, value in words.items():
-        values[at] = np.float32(value).view(np.int32) if isinstance(value, float) else value
+        if isinstance(value, np.ndarray):
+            values[at : at + TILE] = value
+        else:
+            values[at] = np.float32(value).view(np.int32) if isinstance(value, float) else value
     laid[A_ORDER.indices()] = values.view(np.uint16)
     return laid
 
@@ -237,6 +244,7 @@ class _Core:
                 self._c,
                 _call("attention_start_bf16", "statistics", "sums"),
                 Repeat(_word(Words.STEPS), step),
+                Repeat(_word(Words.OWN_STEPS), step),
                 _call("attention_finish_bf16", "sums", "statistics", Held(self._c)),
             ),
         )
