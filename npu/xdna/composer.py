@@ -395,7 +395,7 @@ class Composer:
         shared: dict[Words, Said] = {
             Words.STEPS: seen.key.rows // DEPTH,
             Words.OWN_STEPS: TILE // DEPTH if own else 0,
-            Words.SCALE: float(scale * 256 / np.log(2)),
+            Words.SCALE: float(scale / np.log(2)),
             Words.GROUPS: seen.groups,
             Words.SHARED: seen.shared,
             Words.ALONE: alone,

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from npu.xdna.oracle import MASKED, Bits, Floats, from_bf16, power, product_bf16, round_even, to_bf16
+from npu.xdna.oracle import MASKED, Bits, Floats, Ints, from_bf16, product_bf16, to_bf16
 
 QUERIES, KEYS = 64, 32  # of one step of attention
 SCORE_LIMIT = 1 << 21
+_NONE = -(1 << 29)  # the largest of no scores
 _LANES = 8
 _EPSILON = np.float32(1e-5)
 
@@ -68,26 +69,25 @@ class Seen:
 
 
 def attention_bf16(q: Bits, k: Bits, v: Bits, scale: np.float32, seen: Seen) -> Bits:
-    """Queries [rows, 64] over keys and values [n * 32, 64]; scale: 256 * log2(e) / sqrt(width of the head)."""
+    """Queries [rows, 64] over keys and values [n * 32, 64]; scale: log2(e) / sqrt(width of the head)."""
     rows = len(q)
-    highest, total = np.full(rows, MASKED, np.int64), np.zeros(rows, np.int64)
+    highest, total = np.full(rows, _NONE, np.int64), np.zeros(rows, np.float32)
     o = np.zeros((rows, q.shape[1]), np.float32)
     for first in range(0, len(k), KEYS):
         span = slice(first, first + KEYS)
-        raw = product_bf16(q, k[span].T, np.zeros((rows, KEYS), np.float32)) * scale
-        scores = np.rint(np.clip(raw, -SCORE_LIMIT, SCORE_LIMIT)).astype(np.int64)
-        hidden = ~seen.visible(first)
-        scores[hidden] = MASKED
-        most = np.maximum(highest, scores.max(axis=1))
-        factor = np.where((most > highest) & (total > 0), power(most - highest), 1 << 16)
-        total = round_even(total * factor, 16)
-        o *= (factor.astype(np.float32) / np.float32(1 << 16))[:, None]
-        weights = np.where(hidden, 0, power(most[:, None] - scores))
-        total += weights.sum(axis=1)
-        o = product_bf16(to_bf16(weights.astype(np.float32)), v[span], o)
+        logarithms = product_bf16(q, k[span].T, np.zeros((rows, KEYS), np.float32)) * scale
+        wholes, fractions = power_bf16(logarithms, -SCORE_LIMIT, SCORE_LIMIT)
+        wholes[~seen.visible(first)] = MASKED
+        most = np.maximum(highest, wholes.max(axis=1))
+        factor = two_to(highest - most)
+        total *= factor
+        o *= factor[:, None]
+        weights = to_bf16(fractions * two_to(wholes - most[:, None]))
+        for column in from_bf16(weights).T:
+            total += column
+        o = product_bf16(weights, v[span], o)
         highest = most
-    share = np.where(total > 0, np.float32(1) / np.maximum(total, 1).astype(np.float32), np.float32(0))
-    return to_bf16(o * share[:, None])
+    return to_bf16(o * reciprocal_bf16(np.maximum(total, np.float32(0.5)))[:, None])
 
 
 def rope_bf16(x: Bits, cosine: Bits, sine: Bits) -> Bits:
@@ -97,3 +97,40 @@ def rope_bf16(x: Bits, cosine: Bits, sine: Bits) -> Bits:
     turned[:, 0:width:2] = to_bf16(even * c - odd * s)
     turned[:, 1:width:2] = to_bf16(odd * c + even * s)
     return turned
+
+
+# what functions are made of
+
+_WHOLE = np.float32(12582912)  # 1.5 * 2^23
+
+
+def power_bf16(x: Floats, low: int, high: int) -> tuple[Ints, Floats]:
+    """2^x as an exponent between the two, and a fraction in bf16 that 2^exponent is multiplied with."""
+    shifted = x + _WHOLE
+    exponent = np.clip(shifted.view(np.int32).astype(np.int64) - int(_WHOLE.view(np.int32)), low, high)
+    rest = np.clip(_rounded(x - (shifted - _WHOLE)), np.float32(-0.5), np.float32(0.5))
+    inner = _rounded(np.float32(0.24221111) + rest * np.float32(0.054931641))
+    inner = _rounded(np.float32(0.69329294) + rest * inner)
+    return exponent, _rounded(np.float32(1) + rest * inner)
+
+
+def two_to(exponent: Ints) -> Floats:
+    """2^exponent, or zero below 2^-126."""
+    biased = np.maximum(exponent + 127, 0)
+    return (biased << 23).astype(np.int32).view(np.float32)
+
+
+def reciprocal_bf16(x: Floats) -> Floats:
+    """Of positive numbers, by Newton's steps in bf16, of which the last sees what narrowing took away."""
+    one, narrow = np.float32(1), to_bf16(x)
+    high = from_bf16(narrow)
+    low = _rounded(x - high)
+    y = from_bf16((0x7EF3 - narrow.astype(np.int64)).astype(np.uint16))
+    for _ in range(2):
+        y = _rounded(y + y * _rounded(one - high * y))
+    found: Floats = y + y * _rounded(one - high * y - low * y)
+    return found
+
+
+def _rounded(x: Floats) -> Floats:
+    return from_bf16(to_bf16(x))

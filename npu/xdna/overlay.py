@@ -33,7 +33,6 @@ from npu.xdna.design import (
     Worker,
 )
 from npu.xdna.gemm import SIDE, SPAN, STACK, TILE, Ways, core, links, ways
-from npu.xdna.oracle import POWERS
 
 DEPTH = 32  # columns of a tile of A, rows of one of B
 OBJECT = TILE * DEPTH  # values of either
@@ -48,11 +47,10 @@ C_ORDER = Pattern(
 
 _SUMS = Block(Element.F32, (TILE, TILE))
 _KEPT = Block(Element.I32, (128,))
-_STATISTICS = Block(Element.I32, (3 * TILE,))
+_STATISTICS = Block(Element.I32, (9 * TILE,))  # more than norms and attention keep
 _TOTAL = Block(Element.F32, (2,))
 _PAIR = Block(Element.BF16, (2, OBJECT))
 _KEYS = Block(Element.BF16, (OBJECT,))
-_POWERS = Block(Element.I32, (256,))
 _LOCALS = {
     "sums": _SUMS, "kept": _KEPT, "statistics": _STATISTICS, "total": _TOTAL, "pair": _PAIR, "keys": _KEYS,
 }  # fmt: skip
@@ -132,7 +130,7 @@ def overlay(stacks: Mapping[str, int], sequences: tuple[Sequence, ...]) -> Desig
         "turn_keys_bf16": ("attention_bf16.cc", (B, _KEYS)),
         "attention_step_bf16": (
             "attention_bf16.cc",
-            (_PAIR, _KEYS, B, _KEPT, _POWERS, C, _STATISTICS, _SUMS),
+            (_PAIR, _KEYS, B, _KEPT, C, _STATISTICS, _SUMS),
         ),
         "attention_finish_bf16": ("attention_bf16.cc", (_SUMS, _STATISTICS, C)),
     }
@@ -183,9 +181,8 @@ class _Core:
             *self._passing(self._a, _call("keep_header", Held(self._a), "kept")),
             Choose(_word(Words.OPERATION), {int(operation): steps for operation, steps in bodies.items()}),
         )
-        tables = {"powers": (_POWERS, POWERS.astype(np.int32).tobytes())}
         tile = core(self._column, self._row)
-        return Worker(tile, (Repeat(None, body),), dict(_LOCALS), tables, STACK)
+        return Worker(tile, (Repeat(None, body),), dict(_LOCALS), stack=STACK)
 
     def _product(self) -> tuple[Step, ...]:
         step = self._passing(self._a, *self._passing(self._b, self._multiply()))
@@ -234,7 +231,7 @@ class _Core:
                 self._b,
                 _call(
                     "attention_step_bf16",
-                    "pair", "keys", Held(self._b), "kept", "powers", Held(self._c), "statistics", "sums",
+                    "pair", "keys", Held(self._b), "kept", Held(self._c), "statistics", "sums",
                 ),
             ),
         )  # fmt: skip
