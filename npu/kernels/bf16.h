@@ -12,7 +12,7 @@ constexpr int32_t kWholeBits = 0x4b400000;  // of which the last are the whole n
 constexpr int kExponentBias = 127, kFractionBf16 = 7;
 
 // 2^x for |x| <= 1/2 is 1 + x (kFirst + x (kSecond + x kThird)), within 1e-4: fitted to the relative error.
-constexpr float kFirst = 0.69329294f, kSecond = 0.24221111f, kThird = 0.054931641f;
+constexpr float kFirst = 0.69329294f, kSecond = 0.24221111f, kThird = 0.054931640625f;
 constexpr int16_t kReciprocalGuess = 0x7ef3;  // less the bits of x: those of 1 / x, within an eighth of it
 
 KERNEL_INLINE float as_float(int32_t bits) {

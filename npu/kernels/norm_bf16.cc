@@ -9,9 +9,7 @@
 //   columns: gain [64] and offset [64] in float, as a tile of B comes
 //   out [16][16][4][4]: 64 columns, of which a tile makes one half
 // The reciprocal root is four steps of Newton's from the usual guess: multiplications only, which is what a core can do.
-#include "fixed.h"
-
-#include <cstring>
+#include "bf16.h"
 
 constexpr int kRowBlocks = kTile / kRows, kParts = 4;  // blocks of 8 columns in a tile
 constexpr int kBlockA = kRows * kDepth, kBlockC = kRows * kColumnsBf16;
@@ -19,18 +17,8 @@ constexpr int kSquares = kRowBlocks * kBlockA;         // of lanes
 constexpr int kCores = 16;
 constexpr float kEpsilon = 1e-5f;
 
-KERNEL_INLINE float as_float(int32_t word) {
-    float value;
-    std::memcpy(&value, &word, sizeof value);
-    return value;
-}
-
 KERNEL_INLINE float reciprocal_root(float value) {
-    uint32_t bits;
-    std::memcpy(&bits, &value, sizeof bits);
-    bits = 0x5f3759dfu - (bits >> 1);
-    float y;
-    std::memcpy(&y, &bits, sizeof y);
+    float y = as_float(0x5f3759df - (as_bits(value) >> 1));
     const float half = 0.5f * value;
     for (int step = 0; step < 4; ++step) y = y * (1.5f - half * y * y);
     return y;
@@ -98,13 +86,6 @@ KERNEL_INLINE void apply(const uint16_t *tile, const float *statistics, const fl
 
 #else
 
-KERNEL_INLINE float widened(uint16_t bits) {
-    const uint32_t wide = static_cast<uint32_t>(bits) << 16;
-    float value;
-    std::memcpy(&value, &wide, sizeof value);
-    return value;
-}
-
 KERNEL_INLINE void add_up(const uint16_t *tile, float *lanes) {
     for (int m = 0; m < kRowBlocks; ++m)
         for (int k = 0; k < kParts; ++k)
@@ -121,10 +102,8 @@ KERNEL_INLINE void apply(const uint16_t *tile, const float *statistics, const fl
         for (int n = 0; n < kParts * kDepth; ++n) {
             const float x = widened(tile[(m / kRows * kParts + n / kDepth) * kBlockA + m % kRows * kDepth + n % kDepth]);
             const float y = offset[n] + (x - statistics[m]) * statistics[kTile + m] * gain[n];
-            uint32_t wide;
-            std::memcpy(&wide, &y, sizeof wide);
             out[(m / kRows * (kTile / kColumnsBf16) + n / kColumnsBf16) * kBlockC + m % kRows * kColumnsBf16 +
-                n % kColumnsBf16] = static_cast<uint16_t>((wide + 0x7fffu + ((wide >> 16) & 1)) >> 16);
+                n % kColumnsBf16] = narrowed(y);
         }
 }
 

@@ -18,32 +18,18 @@ from numpy.typing import NDArray
 from npu.xdna.design import Await, Block, Element, Pattern, Sequence, Stage, Start, sequence_of
 from npu.xdna.gemm import SIDE, SPAN, TILE
 from npu.xdna.oracle import to_bf16
-from npu.xdna.overlay import DEPTH, OBJECT, Bits, Operation, Words, columns, header
+from npu.xdna.overlay import DEPTH, OBJECT, Activation, Bits, Operation, Words, columns, header
 from npu.xdna.target import NPU1, Kind
 
 LANE = 2 * DEPTH  # values of a head, whatever its own width: what lies beyond is zero
 _DESCRIPTORS = NPU1.limits[Kind.SHIM].descriptors
 _ITERATIONS = NPU1.limits[Kind.SHIM].fields.iterations
-_FUNCTION, _TABLE = TILE, 2 * TILE  # words of a product's columns
+_FUNCTION = TILE  # word of a product's columns
 
 Array = NDArray[Any]
 Counts = NDArray[np.int64]  # of each of 64 rows
 Lengths = Mapping[str, Any]  # what a window's length decides, by name: numbers, and counts
 Said = int | float | Callable[[Lengths], int | float | Counts]  # a word of a header, or 64
-
-
-@dataclass(frozen=True, eq=False)
-class Function:
-    """What a product is followed by: a function between -8 and 8, and what it is above."""
-
-    table: NDArray[np.float32]  # [257]: at -8, -8 + 1/16, ... 8
-    bounded: bool = False  # above 8 it stays what it is there; otherwise it is the identity
-
-    @classmethod
-    def of(cls, function: Callable[[Array], Array], bounded: bool = False) -> Function:
-        """The table of a function of float32."""
-        x = (np.arange(-128, 129) / 16).astype(np.float32)
-        return cls(np.asarray(function(x), np.float32), bounded)
 
 
 @dataclass(frozen=True)
@@ -212,7 +198,7 @@ class Composer:
         to: Region,
         *,
         bias: Array | None = None,
-        function: Function | None = None,
+        function: Activation | None = None,
         other: Region | None = None,
         multiplied: bool = False,
         rest: Region | None = None,
@@ -252,7 +238,7 @@ class Composer:
         to: Region,
         *,
         bias: Array | None = None,
-        function: Function | None = None,
+        function: Activation | None = None,
         other: Region | None = None,
         multiplied: bool = False,
         rest: Region | None = None,
@@ -533,18 +519,17 @@ def _within(rows: Callable[[Lengths], int], first: int) -> Callable[[Lengths], i
     return lambda lengths: int(np.clip(rows(lengths) - first, 0, TILE))
 
 
-def _streamed(matrix: Array, bias: Array | None, function: Function | None) -> Bits:
+def _streamed(matrix: Array, bias: Array | None, function: Activation | None) -> Bits:
     """[n / 64][depth / 32 + 1][2048]: for 64 columns the tiles of B in their order, then what belongs to the columns."""
     depth, n = matrix.shape
     tiles = to_bf16(matrix).reshape(depth // DEPTH, DEPTH, n // TILE, TILE).transpose(2, 0, 1, 3)
     start = np.zeros(n, np.float32)
     if bias is not None:
         start[: len(bias)] = bias
-    words = np.zeros((n // TILE, _TABLE + 257), np.float32)
+    words = np.zeros((n // TILE, _FUNCTION + 1), np.float32)
     words[:, :TILE] = start.reshape(-1, TILE)
     if function is not None:
-        words.view(np.int32)[:, _FUNCTION] = 1 + function.bounded
-        words[:, _TABLE:] = function.table
+        words.view(np.int32)[:, _FUNCTION] = function
     behind = np.stack([columns(row) for row in words]).reshape(n // TILE, 1, OBJECT)
     return np.concatenate([tiles.reshape(n // TILE, -1, OBJECT), behind], axis=1)
 

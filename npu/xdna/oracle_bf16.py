@@ -8,10 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npu.xdna.oracle import MASKED, Bits, Floats, Ints, from_bf16, product_bf16, to_bf16
+from npu.xdna.overlay import Activation
 
 QUERIES, KEYS = 64, 32  # of one step of attention
 SCORE_LIMIT = 1 << 21
 _NONE = -(1 << 29)  # the largest of no scores
+_ACTIVATIONS = {  # 2^-t of x is made with these of x and x^3
+    Activation.GELU: (2.3022082, 0.10302734375),
+    Activation.SILU: (1.442695, 0),
+    Activation.TANH: (2 * 1.442695, 0),
+}
+_ACTIVATION_LIMIT = 60
 _LANES = 8
 _EPSILON = np.float32(1e-5)
 
@@ -43,6 +50,37 @@ def _reciprocal_root(value: Floats) -> Floats:
     for _ in range(4):
         y = y * (np.float32(1.5) - half * y * y)
     return y
+
+
+def epilogue_bf16(
+    c: Floats,
+    bias: Floats,
+    function: Activation | None = None,
+    other: Bits | None = None,
+    multiplied: bool = False,
+) -> Bits:
+    """Sums [m, n] plus bias [n], the function, plus or times something; narrowed once."""
+    y = (c + bias).astype(np.float32)
+    if function is not None:
+        y = activated_bf16(y, function)
+    if other is not None:
+        y = y * from_bf16(other) if multiplied else y + from_bf16(other)
+    return to_bf16(y)
+
+
+def activated_bf16(x: Floats, function: Activation) -> Floats:
+    """The function in float32, with factors in bf16 where the kernel has them."""
+    one, near_zero = np.float32(1), np.float32(0.5)
+    slope, cube = (np.float32(each) for each in _ACTIVATIONS[function])
+    narrow = _rounded(x)
+    square = _rounded(narrow * narrow)
+    exponent, fraction = power_bf16(x * (-slope - square * cube), -_ACTIVATION_LIMIT, _ACTIVATION_LIMIT)
+    share = reciprocal_bf16(fraction * two_to(exponent) + one)
+    if function is not Activation.TANH:
+        return np.asarray(x * share, np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # far from zero, where it is not asked for
+        bent = _rounded(square * _rounded(np.float32(-0.33206911) + square * np.float32(0.1162109375)))
+        return np.where(np.abs(x) < near_zero, x + narrow * bent, share + share - one).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -109,7 +147,7 @@ def power_bf16(x: Floats, low: int, high: int) -> tuple[Ints, Floats]:
     shifted = x + _WHOLE
     exponent = np.clip(shifted.view(np.int32).astype(np.int64) - int(_WHOLE.view(np.int32)), low, high)
     rest = np.clip(_rounded(x - (shifted - _WHOLE)), np.float32(-0.5), np.float32(0.5))
-    inner = _rounded(np.float32(0.24221111) + rest * np.float32(0.054931641))
+    inner = _rounded(np.float32(0.24221111) + rest * np.float32(0.054931640625))
     inner = _rounded(np.float32(0.69329294) + rest * inner)
     return exponent, _rounded(np.float32(1) + rest * inner)
 

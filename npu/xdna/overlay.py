@@ -88,6 +88,14 @@ class Words(IntEnum):
     KEYS = 64  # and on: of each query
 
 
+class Activation(IntEnum):
+    """A word of what belongs to a product's columns: the function that follows it, where there is one."""
+
+    GELU = 1
+    SILU = 2
+    TANH = 3
+
+
 def header(words: Mapping[int, int | float | NDArray[np.int64]]) -> Bits:
     """[2048]: a tile that reaches the cores with these words at its beginning; an array is 64 words."""
     laid, values = np.zeros(OBJECT, np.uint16), np.zeros(OBJECT // 2, np.int32)

@@ -9,22 +9,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from npu.backends.reference import gelu
 from npu.xdna import composer, oracle
 from npu.xdna.array import Array
 from npu.xdna.check import check
-from npu.xdna.composer import LANE, Composer, Constants, Function, Region, View, padded
+from npu.xdna.composer import LANE, Composer, Constants, Region, View, padded
 from npu.xdna.design import Design
 from npu.xdna.gemm import SPAN
 from npu.xdna.host_kernels import HostKernels
 from npu.xdna.oracle import from_bf16, to_bf16
-from npu.xdna.oracle_bf16 import Seen, attention_bf16, layer_norm_bf16, rope_bf16
-from npu.xdna.overlay import overlay
+from npu.xdna.oracle_bf16 import Seen, attention_bf16, epilogue_bf16, layer_norm_bf16, rope_bf16
+from npu.xdna.overlay import Activation, overlay
 
 Bits = NDArray[np.uint16]
-
-GELU = Function.of(gelu)
-TANH = Function.of(np.tanh, bounded=True)
 
 
 def chance(seed: int, *shape: int) -> NDArray[np.float32]:
@@ -88,8 +84,8 @@ def test_product(bench: Bench) -> None:
     x, added = bench.matrix(a), bench.matrix(other)
     first, second, third = (bench.composer.region(70, 300) for _ in range(3))
     view = x.view(width=96)
-    bench.composer.product("tanh", view, weights * 4, first, bias=bias, function=TANH)
-    bench.composer.product("gelu", view, weights, second, bias=bias, function=GELU, other=added)
+    bench.composer.product("tanh", view, weights * 4, first, bias=bias, function=Activation.TANH)
+    bench.composer.product("gelu", view, weights, second, bias=bias, function=Activation.GELU, other=added)
     bench.composer.product("gated", view, weights, third, other=added, multiplied=True)
     work = bench.run()
 
@@ -97,9 +93,9 @@ def test_product(bench: Bench) -> None:
         return oracle.product_bf16(a, to_bf16(weights * np.float32(times)), np.zeros((70, 300), np.float32))
 
     expected = (
-        (first, oracle.epilogue_bf16(sums(4), bias, TANH.table, bounded=True)),
-        (second, oracle.epilogue_bf16(sums(1), bias, GELU.table, other)),
-        (third, oracle.epilogue_bf16(sums(1), 0 * bias, None, other, multiplied=True)),
+        (first, epilogue_bf16(sums(4), bias, Activation.TANH)),
+        (second, epilogue_bf16(sums(1), bias, Activation.GELU, other)),
+        (third, epilogue_bf16(sums(1), 0 * bias, None, other, multiplied=True)),
     )
     for region, wanted in expected:
         assert np.array_equal(bench.read(work, region, 70, 300), wanted)
@@ -114,15 +110,15 @@ def test_product_of_few_rows(bench: Bench) -> None:
     x, added = bench.matrix(a), bench.matrix(padded(other, 64, 2048))
     first, second, third = (bench.composer.region(64, 2048) for _ in range(3))
     view = x.view(width=96)
-    bench.composer.spread("gelu", view, weights, first, bias=bias, function=GELU)
+    bench.composer.spread("gelu", view, weights, first, bias=bias, function=Activation.GELU)
     bench.composer.spread("added", view, weights, second, other=added)
     bench.composer.spread("gated", view, weights, third, other=added, multiplied=True)
     work = bench.run()
     sums = oracle.product_bf16(a, to_bf16(weights), np.zeros((64, 1100), np.float32))
     expected = (
-        (first, oracle.epilogue_bf16(sums, bias, GELU.table)),
-        (second, oracle.epilogue_bf16(sums, 0 * bias, None, other)),
-        (third, oracle.epilogue_bf16(sums, 0 * bias, None, other, multiplied=True)),
+        (first, epilogue_bf16(sums, bias, Activation.GELU)),
+        (second, epilogue_bf16(sums, 0 * bias, None, other)),
+        (third, epilogue_bf16(sums, 0 * bias, None, other, multiplied=True)),
     )
     for region, wanted in expected:
         assert np.array_equal(bench.read(work, region, 64, 1100), wanted)

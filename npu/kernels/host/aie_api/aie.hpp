@@ -16,11 +16,11 @@ struct bfloat16 {
     bfloat16() = default;
     AIE_INLINE explicit constexpr bfloat16(uint16_t bits) : bits(bits) {}
 
-    // Of a number that bf16 has.
+    // Rounded to nearest, as a compiler does.
     AIE_INLINE explicit bfloat16(float value) {
         uint32_t wide;
         std::memcpy(&wide, &value, sizeof wide);
-        bits = static_cast<uint16_t>(wide >> 16);
+        bits = static_cast<uint16_t>((wide + 0x7fffu + ((wide >> 16) & 1)) >> 16);
     }
 
     AIE_INLINE operator float() const {
