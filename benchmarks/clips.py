@@ -11,7 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from npu.word_errors import word_errors
 from streaming.containers import decode_container
+
+__all__ = ["word_errors"]
 
 SAMPLE_RATE = 16_000
 EVALSET = Path(__file__).parents[2] / "shared" / "evalset"
@@ -62,13 +65,3 @@ def evaluation_set() -> list[Clip]:
         row for row in rows if row["lang"] == "en" and row["text"] not in ("", "-") and row["tier"] == "A"
     ]
     return [Clip(row["file"], read(EVALSET / row["file"]), normalise(row["text"])) for row in wanted]
-
-
-def word_errors(reference: tuple[str, ...], heard: tuple[str, ...]) -> int:
-    """Substitutions, deletions and insertions: Levenshtein distance over words."""
-    row = list(range(len(heard) + 1))
-    for i, word in enumerate(reference, 1):
-        above, row = row, [i]
-        for j, other in enumerate(heard, 1):
-            row.append(min(above[j] + 1, row[j - 1] + 1, above[j - 1] + (word != other)))
-    return row[-1]
