@@ -75,7 +75,7 @@ KERNEL_INLINE void apply(const int32_t *c, const int32_t *channel, const int32_t
         for (int i = 0; i < kCount; ++i) out[i] = activated(out[i], table);
 }
 
-constexpr int kKept = 128, kTokens = 8;  // words of a header: those kept, and where its scales begin
+constexpr int kTokens = 8;  // word of a header where its scales begin
 
 extern "C" {
 
@@ -84,11 +84,6 @@ void epilogue_i16(const int32_t *c, const int32_t *channel, const int32_t *token
                   int32_t token_shift, int32_t activation, int32_t residual_given) {
     apply(c, channel, token, bias, table, out, channel_shift, token_shift, activation);
     if (residual_given) add(residual, out, kCount);
-}
-
-void keep_header(const int8_t *header, int32_t *kept) {
-    const int32_t *words = reinterpret_cast<const int32_t *>(header);
-    for (int i = 0; i < kKept; ++i) kept[i] = words[i];
 }
 
 void epilogue_packed(const int32_t *c, const int32_t *kept, const int8_t *columns, const int16_t *table, int16_t *out) {

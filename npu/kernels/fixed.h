@@ -40,9 +40,7 @@ KERNEL_INLINE int8_t saturate8(int64_t value) { return static_cast<int8_t>(clamp
 
 // Bits that a number >= 0 needs.
 KERNEL_INLINE int bits_of(uint64_t value) {
-    int bits = 0;
-    for (; value; value >>= 1) ++bits;
-    return bits;
+    return value ? 64 - __builtin_clzll(value) : 0;
 }
 
 // The largest r with r * r <= value, value >= 0.

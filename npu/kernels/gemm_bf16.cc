@@ -2,13 +2,13 @@
 // depth. Half the depth of 8-bit tiles, and so as many bytes.
 //   a [16][4][4][8]  b [4][16][8][4]  c [16][16][4][4]; bf16 as its 16 bits
 // and what becomes of the sums:
-//   y = c + bias[n]; y = table(y) where activation is 1; y = y + residual where residual_given is 1; to bf16
-//   table [257]: the function at -8, -8 + 1/16, ... 8; lines in between, itself above, its first entry below
+//   y = c + bias[n]; y = function(y) by table; y = y + other or y * other; to bf16
 // Products of two bf16 are exact in float. Narrowing rounds to nearest, halves to even.
 //
 // On a core whose two ways in are taken by A and B, what this needs comes as tiles of B after the last step:
-//   columns: bias, and words from 64: 1 where there is an activation, 1 where a residual follows
-//   half [4][16][8][4]: 32 rows of a residual, the upper or the lower
+//   columns: bias [64] in float; word 64: 0 for no function, 1 for one that is itself above 8, 2 for one that stays what
+//     it is at 8; from word 128 the function at -8, -8 + 1/16, ... 8 [257] in float: lines in between, its first entry below
+//   half [4][16][8][4]: 32 rows of what is added or multiplied, the upper or the lower
 #include "fixed.h"
 
 #include <cstring>
@@ -23,8 +23,11 @@ KERNEL_INLINE float widened(uint16_t bits) {
     return value;
 }
 
-KERNEL_INLINE float activated(float x, const float *table) {
-    if (x >= 8) return x;
+constexpr int kFunction = 64, kTable = 128;  // words of columns
+constexpr int kSaturating = 2;
+
+KERNEL_INLINE float activated(float x, const float *table, int function) {
+    if (x >= 8) return function == kSaturating ? table[256] : x;
     if (!(x > -8)) return table[0];
     const float at = (x + 8) * 16;
     const int i = static_cast<int>(at);
@@ -75,13 +78,15 @@ KERNEL_INLINE void multiply(const uint16_t *a, const uint16_t *b, float *c) {
     for (int i = 0; i < kBlocksM; ++i)
         for (int k = 0; k < kBlocksK; ++k)
             for (int j = 0; j < kBlocksN; ++j)
-                for (int r = 0; r < kRows; ++r)
-                    for (int s = 0; s < kDepth; ++s) {
+                for (int s = 0; s < kDepth; ++s) {
+                    const uint16_t *row = b + ((k * kBlocksN + j) * kDepth + s) * kColumnsBf16;
+                    const float b0 = widened(row[0]), b1 = widened(row[1]), b2 = widened(row[2]), b3 = widened(row[3]);
+                    for (int r = 0; r < kRows; ++r) {
                         const float x = widened(a[((i * kBlocksK + k) * kRows + r) * kDepth + s]);
-                        const uint16_t *row = b + ((k * kBlocksN + j) * kDepth + s) * kColumnsBf16;
                         float *sums = c + ((i * kBlocksN + j) * kRows + r) * kColumnsBf16;
-                        for (int t = 0; t < kColumnsBf16; ++t) sums[t] += x * widened(row[t]);
+                        sums[0] += x * b0, sums[1] += x * b1, sums[2] += x * b2, sums[3] += x * b3;
                     }
+                }
 }
 
 KERNEL_INLINE void narrow(const float *c, uint16_t *out) {
@@ -96,13 +101,6 @@ KERNEL_INLINE void narrow(const float *c, uint16_t *out) {
 
 #endif
 
-KERNEL_INLINE void start(float *c, const float *bias, const float *table, int activation) {
-    for (int i = 0; i < kCount; ++i) {
-        const float y = c[i] + bias[i / (kRows * kColumnsBf16) % kBlocksN * kColumnsBf16 + i % kColumnsBf16];
-        c[i] = activation ? activated(y, table) : y;
-    }
-}
-
 extern "C" {
 
 void zero_f32(float *c) {
@@ -111,31 +109,27 @@ void zero_f32(float *c) {
 
 void gemm_bf16(const uint16_t *a, const uint16_t *b, float *c) { multiply(a, b, c); }
 
-// This and the next two change the sums: they hold y before it is narrowed.
-void epilogue_bf16(float *c, const float *bias, const float *table, const uint16_t *residual, uint16_t *out,
-                   int32_t activation, int32_t residual_given) {
-#ifdef __AIE__
-    set_modes();
-#endif
-    start(c, bias, table, activation);
-    if (residual_given)
-        for (int i = 0; i < kCount; ++i) c[i] += widened(residual[i]);
-    narrow(c, out);
-}
-
-void start_f32(float *c, const uint16_t *columns, const float *table) {
-    const float *bias = reinterpret_cast<const float *>(columns);
-    start(c, bias, table, reinterpret_cast<const int32_t *>(columns)[kTile]);
+// This and the next change the sums: they hold y before it is narrowed.
+void start_f32(float *c, const uint16_t *columns) {
+    const float *bias = reinterpret_cast<const float *>(columns), *table = bias + kTable;
+    const int function = reinterpret_cast<const int32_t *>(columns)[kFunction];
+    for (int i = 0; i < kCount; ++i) {
+        const float y = c[i] + bias[i / (kRows * kColumnsBf16) % kBlocksN * kColumnsBf16 + i % kColumnsBf16];
+        c[i] = function ? activated(y, table, function) : y;
+    }
 }
 
 // Of eight rows and four columns of the half, the upper four rows are a block of the sums, and the lower four.
-void add_half_f32(const uint16_t *half, float *c, int32_t which) {
+void join_half_f32(const uint16_t *half, float *c, int32_t which, int32_t multiplied) {
     constexpr int kBlock = kRows * kColumnsBf16, kRow = kBlocksN * kBlock;
     c += which * (kCount / 2);
     for (int i = 0; i < kBlocksM / 2; ++i)
         for (int j = 0; j < kBlocksN; ++j)
-            for (int at = 0; at < kBlock; ++at)
-                c[i * kRow + j * kBlock + at] += widened(half[(i / 2) * 2 * kRow + (2 * j + i % 2) * kBlock + at]);
+            for (int at = 0; at < kBlock; ++at) {
+                const float other = widened(half[(i / 2) * 2 * kRow + (2 * j + i % 2) * kBlock + at]);
+                float &sum = c[i * kRow + j * kBlock + at];
+                sum = multiplied ? sum * other : sum + other;
+            }
 }
 
 void narrow_bf16(const float *c, uint16_t *out) {

@@ -46,14 +46,15 @@ KERNEL_INLINE void clear(int32_t *c) {
 KERNEL_INLINE void multiply(const int8_t *a, const int8_t *b, int32_t *c) {
     for (int i = 0; i < kBlocksM; ++i)
         for (int k = 0; k < kBlocksK; ++k)
-            for (int j = 0; j < kBlocksN; ++j)
-                for (int r = 0; r < kRows; ++r)
-                    for (int s = 0; s < kDepth; ++s) {
-                        const int32_t x = a[((i * kBlocksK + k) * kRows + r) * kDepth + s];
+            for (int r = 0; r < kRows; ++r)
+                for (int s = 0; s < kDepth; ++s) {
+                    const int32_t x = a[((i * kBlocksK + k) * kRows + r) * kDepth + s];
+                    for (int j = 0; j < kBlocksN; ++j) {
                         const int8_t *row = b + ((k * kBlocksN + j) * kDepth + s) * kColumns;
                         int32_t *sums = c + ((i * kBlocksN + j) * kRows + r) * kColumns;
                         for (int t = 0; t < kColumns; ++t) sums[t] += x * row[t];
                     }
+                }
 }
 
 KERNEL_INLINE void clear(int32_t *c) {

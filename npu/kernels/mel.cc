@@ -1,9 +1,10 @@
 // Log-mel features, as a product with the windowed Fourier matrix and what follows it, 16 frames at a time.
 //
 //   gemm_i16:  c += a * b / 2^shift over 16 x 64 x 64: 16-bit values, summed in 64 bits, rounded to 32
-//     a [4][16][4][4]: frames, samples   b [16][16][4][4]: samples, bins   c [4][16][4][4]
+//     a [4][16][4][4]: frames, samples   b [16][16][4][4]: samples, bins
+//     spectrum [4][4][16][4][4]: bins by 64, of which c is number `tile`
 //   mel_i16:   log2 of the power in each filter, with 9 fraction bits, at least `floor`
-//     real, imaginary [4][4][16][4][4]: bins by 64, then as c; with 22 fraction bits. real is overwritten
+//     real, imaginary: spectra with 22 fraction bits. real is overwritten
 //     first, count [mels]: the bins of each filter; weights: theirs in turn, 20 fraction bits
 //     table [257]: log2(1 + i / 256), 9 fraction bits; out [16][mels]
 // The power of four neighbouring frames is held in 31 bits under their largest: what is lost lies 93 dB below it.
@@ -54,11 +55,13 @@ KERNEL_INLINE void multiply(const int16_t *a, const int16_t *b, int32_t *c, int 
     for (int i = 0; i < kFrameBlocks; ++i)
         for (int j = 0; j < kBinBlocks; ++j)
             for (int at = 0; at < kSquare; ++at) {
+                const int16_t *row = a + i * kBinBlocks * kSquare + at / kSide * kSide;
+                const int16_t *column = b + j * kSquare + at % kSide;
                 int32_t &sum = c[(i * kBinBlocks + j) * kSquare + at];
                 int64_t total = sum * (int64_t{1} << shift);
-                for (int k = 0; k < kTile; ++k)
-                    total += int32_t{a[(i * kBinBlocks + k / kSide) * kSquare + at / kSide * kSide + k % kSide]} *
-                             b[(k / kSide * kBinBlocks + j) * kSquare + k % kSide * kSide + at % kSide];
+                for (int k = 0; k < kBinBlocks; ++k)
+                    for (int s = 0; s < kSide; ++s)
+                        total += int32_t{row[k * kSquare + s]} * column[k * kBinBlocks * kSquare + s * kSide];
                 sum = saturate32(round_even(total, shift));
             }
 }
@@ -94,11 +97,11 @@ KERNEL_INLINE int16_t logarithm(int64_t value, int down, const int16_t *table, i
 
 extern "C" {
 
-void gemm_i16(const int16_t *a, const int16_t *b, int32_t *c, int32_t shift) {
+void gemm_i16(const int16_t *a, const int16_t *b, int32_t *spectrum, int32_t tile, int32_t shift) {
 #ifdef __AIE__
     set_modes();
 #endif
-    multiply(a, b, c, shift);
+    multiply(a, b, spectrum + tile * kTileStep, shift);
 }
 
 void mel_i16(int32_t *real, const int32_t *imaginary, const int32_t *first, const int32_t *count,

@@ -1,14 +1,29 @@
-// Layer normalisation of rows in bf16, with statistics in float: (x - mean) / deviation * gain + offset, narrowed to
-// nearest, halves to even. The deviation is that of the variance plus 1e-5.
-//   x, out [rows][width]   gain, offset [width]   scratch [width + 16]; width is a multiple of 16
-// Sums go over every 16th value, then over those 16 in their order. The reciprocal root is four steps of Newton's from
-// the usual guess: multiplications only, which is what a core can do.
+// Layer normalisation in bf16, tile by tile, with statistics in float: (x - mean) / deviation * gain + offset, narrowed
+// to nearest, halves to even. The deviation is the root of the variance plus 1e-5. First every tile of some rows passes
+// and is summed, then every tile passes again and is normalised; of one row each, or of all together (a group norm).
+//
+//   tile [16][4][4][8]: 64 rows, 32 columns, as a tile of A comes
+//   lanes [2][16][4][8]: sums of every eighth value of a row, and of squares
+//   statistics [2][64]: mean and reciprocal deviation of rows
+//   kept, words: 3: one over how many values a mean is of, in float; of a group 4: rows that count, 5: 1 where it begins
+//   columns: gain [64] and offset [64] in float, as a tile of B comes
+//   out [16][16][4][4]: 64 columns, of which a tile makes one half
+// The reciprocal root is four steps of Newton's from the usual guess: multiplications only, which is what a core can do.
 #include "fixed.h"
 
 #include <cstring>
 
-constexpr int kLanes = 16;
+constexpr int kRowBlocks = kTile / kRows, kParts = 4;  // blocks of 8 columns in a tile
+constexpr int kBlockA = kRows * kDepth, kBlockC = kRows * kColumnsBf16;
+constexpr int kSquares = kRowBlocks * kBlockA;         // of lanes
+constexpr int kCores = 16;
 constexpr float kEpsilon = 1e-5f;
+
+KERNEL_INLINE float as_float(int32_t word) {
+    float value;
+    std::memcpy(&value, &word, sizeof value);
+    return value;
+}
 
 KERNEL_INLINE float reciprocal_root(float value) {
     uint32_t bits;
@@ -21,42 +36,63 @@ KERNEL_INLINE float reciprocal_root(float value) {
     return y;
 }
 
-KERNEL_INLINE float in_order(const float *lanes) {
+// A row's sum: its eight lanes in their order.
+KERNEL_INLINE float in_order(const float *lanes, int row) {
     float total = 0;
-    for (int i = 0; i < kLanes; ++i) total += lanes[i];
+    for (int i = 0; i < kDepth; ++i) total += lanes[row / kRows * kBlockA + row % kRows * kDepth + i];
     return total;
+}
+
+KERNEL_INLINE void describe(float sum, float squares, float share, float &mean, float &scale) {
+    mean = sum * share;
+    const float variance = squares * share - mean * mean;
+    scale = reciprocal_root((variance > 0 ? variance : 0) + kEpsilon);
 }
 
 #ifdef __AIE__
 
-KERNEL_INLINE void add_up(const uint16_t *x, float *lanes, int width) {
-    aie::accum<accfloat, kLanes> sums(aie::zeros<float, kLanes>());
-    for (int i = 0; i < width; i += kLanes) {
-        aie::accum<accfloat, kLanes> v(aie::load_v<kLanes>(reinterpret_cast<const bfloat16 *>(x + i)));
-        sums = aie::add(sums, v.to_vector<float>());
+KERNEL_INLINE void add_up(const uint16_t *tile, float *lanes) {
+    for (int m = 0; m < kRowBlocks; ++m, lanes += kBlockA) {
+        aie::accum<accfloat, kBlockA> sums(aie::load_v<kBlockA>(lanes));
+        aie::accum<accfloat, kBlockA> squares(aie::load_v<kBlockA>(lanes + kSquares));
+        for (int k = 0; k < kParts; ++k, tile += kBlockA) {
+            const auto x = aie::load_v<kBlockA>(reinterpret_cast<const bfloat16 *>(tile));
+            aie::accum<accfloat, kBlockA> wide(x);
+            sums = aie::add(sums, wide.to_vector<float>());
+            squares = aie::mac(squares, x, x);
+        }
+        aie::store_v(lanes, sums.to_vector<float>());
+        aie::store_v(lanes + kSquares, squares.to_vector<float>());
     }
-    aie::store_v(lanes, sums.to_vector<float>());
 }
 
-KERNEL_INLINE void centre(const uint16_t *x, float *apart, float *lanes, int width, float mean) {
-    aie::accum<accfloat, kLanes> squares(aie::zeros<float, kLanes>());
-    const auto down = aie::broadcast<float, kLanes>(-mean);
-    for (int i = 0; i < width; i += kLanes) {
-        aie::accum<accfloat, kLanes> v(aie::load_v<kLanes>(reinterpret_cast<const bfloat16 *>(x + i)));
-        const auto d = aie::add(v, down).to_vector<float>();
-        aie::store_v(apart + i, d);
-        squares = aie::mac(squares, d, d);
-    }
-    aie::store_v(lanes, squares.to_vector<float>());
+// The same number in each of eight lanes of four rows.
+KERNEL_INLINE aie::vector<float, kBlockA> by_row(const float *rows, float sign) {
+    const auto upper = aie::concat(aie::broadcast<float, kDepth>(sign * rows[0]), aie::broadcast<float, kDepth>(sign * rows[1]));
+    const auto lower = aie::concat(aie::broadcast<float, kDepth>(sign * rows[2]), aie::broadcast<float, kDepth>(sign * rows[3]));
+    return aie::concat(upper, lower);
 }
 
-KERNEL_INLINE void apply(const float *apart, const float *gain, const float *offset, uint16_t *out, int width,
-                         float scale) {
-    for (int i = 0; i < width; i += kLanes) {
-        const auto normal = aie::mul(aie::load_v<kLanes>(apart + i), scale).to_vector<float>();
-        aie::accum<accfloat, kLanes> y(aie::load_v<kLanes>(offset + i));
-        y = aie::mac(y, normal, aie::load_v<kLanes>(gain + i));
-        aie::store_v(reinterpret_cast<bfloat16 *>(out + i), y.to_vector<bfloat16>());
+KERNEL_INLINE aie::vector<float, kBlockA> four_times(const float *columns) {
+    const auto once = aie::load_v<kDepth>(columns);
+    const auto twice = aie::concat(once, once);
+    return aie::concat(twice, twice);
+}
+
+KERNEL_INLINE void apply(const uint16_t *tile, const float *statistics, const float *gain, const float *offset,
+                         uint16_t *out) {
+    for (int m = 0; m < kRowBlocks; ++m, out += kTile / kColumnsBf16 * kBlockC) {
+        const auto down = by_row(statistics + m * kRows, -1), scale = by_row(statistics + kTile + m * kRows, 1);
+        for (int k = 0; k < kParts; ++k, tile += kBlockA) {
+            aie::accum<accfloat, kBlockA> x(aie::load_v<kBlockA>(reinterpret_cast<const bfloat16 *>(tile)));
+            const auto apart = aie::add(x, down).to_vector<float>();
+            const auto normal = aie::mul(apart, scale).to_vector<float>();
+            aie::accum<accfloat, kBlockA> y(four_times(offset + k * kDepth));
+            const auto found = aie::mac(y, normal, four_times(gain + k * kDepth)).to_vector<bfloat16>();
+            auto *to = reinterpret_cast<bfloat16 *>(out) + 2 * k * kBlockC;
+            aie::store_v(to, aie::filter_even(found, kColumnsBf16));
+            aie::store_v(to + kBlockC, aie::filter_odd(found, kColumnsBf16));
+        }
     }
 }
 
@@ -69,44 +105,68 @@ KERNEL_INLINE float widened(uint16_t bits) {
     return value;
 }
 
-KERNEL_INLINE void add_up(const uint16_t *x, float *lanes, int width) {
-    for (int i = 0; i < kLanes; ++i) lanes[i] = 0;
-    for (int i = 0; i < width; ++i) lanes[i % kLanes] += widened(x[i]);
+KERNEL_INLINE void add_up(const uint16_t *tile, float *lanes) {
+    for (int m = 0; m < kRowBlocks; ++m)
+        for (int k = 0; k < kParts; ++k)
+            for (int i = 0; i < kBlockA; ++i) {
+                const float x = widened(tile[(m * kParts + k) * kBlockA + i]);
+                lanes[m * kBlockA + i] += x;
+                lanes[kSquares + m * kBlockA + i] += x * x;
+            }
 }
 
-KERNEL_INLINE void centre(const uint16_t *x, float *apart, float *lanes, int width, float mean) {
-    for (int i = 0; i < kLanes; ++i) lanes[i] = 0;
-    for (int i = 0; i < width; ++i) {
-        apart[i] = widened(x[i]) - mean;
-        lanes[i % kLanes] += apart[i] * apart[i];
-    }
-}
-
-KERNEL_INLINE void apply(const float *apart, const float *gain, const float *offset, uint16_t *out, int width,
-                         float scale) {
-    for (int i = 0; i < width; ++i) {
-        const float y = offset[i] + apart[i] * scale * gain[i];
-        uint32_t wide;
-        std::memcpy(&wide, &y, sizeof wide);
-        out[i] = static_cast<uint16_t>((wide + 0x7fffu + ((wide >> 16) & 1)) >> 16);
-    }
+KERNEL_INLINE void apply(const uint16_t *tile, const float *statistics, const float *gain, const float *offset,
+                         uint16_t *out) {
+    for (int m = 0; m < kTile; ++m)
+        for (int n = 0; n < kParts * kDepth; ++n) {
+            const float x = widened(tile[(m / kRows * kParts + n / kDepth) * kBlockA + m % kRows * kDepth + n % kDepth]);
+            const float y = offset[n] + (x - statistics[m]) * statistics[kTile + m] * gain[n];
+            uint32_t wide;
+            std::memcpy(&wide, &y, sizeof wide);
+            out[(m / kRows * (kTile / kColumnsBf16) + n / kColumnsBf16) * kBlockC + m % kRows * kColumnsBf16 +
+                n % kColumnsBf16] = static_cast<uint16_t>((wide + 0x7fffu + ((wide >> 16) & 1)) >> 16);
+        }
 }
 
 #endif
 
 extern "C" {
 
-void layer_norm_bf16(const uint16_t *x, const float *gain, const float *offset, float *scratch, uint16_t *out,
-                     int32_t rows, int32_t width) {
+void add_up_bf16(const uint16_t *tile, float *lanes) { add_up(tile, lanes); }
+
+void row_statistics_f32(const float *lanes, const int32_t *kept, float *statistics) {
+    for (int m = 0; m < kTile; ++m)
+        describe(in_order(lanes, m), in_order(lanes + kSquares, m), as_float(kept[3]), statistics[m],
+                 statistics[kTile + m]);
+}
+
+// total [2]: what this core has seen of a group so far.
+void group_add_f32(const float *lanes, const int32_t *kept, float *total) {
+    if (kept[5]) total[0] = 0, total[1] = 0;
+    for (int m = 0; m < kept[4]; ++m) total[0] += in_order(lanes, m), total[1] += in_order(lanes + kSquares, m);
+}
+
+void group_out_f32(const float *total, uint16_t *out) { std::memcpy(out, total, 2 * sizeof *total); }
+
+// What all cores have seen, 256 bytes apart in a tile of A; every row gets the group's statistics.
+void group_statistics_f32(const uint16_t *tile, const int32_t *kept, float *statistics) {
+    float sum = 0, squares = 0;
+    for (int core = 0; core < kCores; ++core) {
+        float part[2];
+        std::memcpy(part, tile + core * 2 * kTile, sizeof part);
+        sum += part[0], squares += part[1];
+    }
+    float mean, scale;
+    describe(sum, squares, as_float(kept[3]), mean, scale);
+    for (int m = 0; m < kTile; ++m) statistics[m] = mean, statistics[kTile + m] = scale;
+}
+
+void normalise_bf16(const uint16_t *tile, const float *statistics, const uint16_t *columns, uint16_t *out,
+                    int32_t half) {
 #ifdef __AIE__
     set_modes();
 #endif
-    float *lanes = scratch + width;
-    const float share = 1.0f / static_cast<float>(width);
-    for (int row = 0; row < rows; ++row, x += width, out += width) {
-        add_up(x, lanes, width);
-        centre(x, scratch, lanes, width, in_order(lanes) * share);
-        apply(scratch, gain, offset, out, width, reciprocal_root(in_order(lanes) * share + kEpsilon));
-    }
+    const float *gain = reinterpret_cast<const float *>(columns) + half * kParts * kDepth;
+    apply(tile, statistics, gain, gain + kTile, out + half * 2 * kParts * kBlockC);
 }
 }

@@ -1,27 +1,35 @@
-// Rotary embedding in place, in bf16: interleaved pairs at the beginning of each row are turned, what lies behind stays.
+// Rotary embedding in bf16 of 64 rows of a head: interleaved pairs of the first 32 columns are turned by their angles,
 //   (even, odd) -> (even * cos - odd * sin, odd * cos + even * sin), in float, narrowed to nearest, halves to even
-//   x [rows][width]   cosine, sine [rows][pairs]; pairs is a multiple of 16
+// and the other half of the head stays as it is. So do pairs whose cosine is 1 and whose sine 0.
+//   tile [16][4][4][8], as a tile of A comes   turns [2][16][4][4][8]: the cosine of each value's pair, and its sine,
+//   with a minus before that of even values   out [16][16][4][4]: 64 columns, of which a tile makes one half
 #include "fixed.h"
 
 #include <cstring>
 
+constexpr int kParts = 4, kBlockA = kRows * kDepth, kBlockC = kRows * kColumnsBf16;
+constexpr int kRowBlocks = kTile / kRows, kHalf = kTile / kColumnsBf16 / 2;
+
 #ifdef __AIE__
 
-constexpr int kLanes = 16;
-
-KERNEL_INLINE void turn(uint16_t *bits, const uint16_t *cosine, const uint16_t *sine, int pairs) {
-    auto *x = reinterpret_cast<bfloat16 *>(bits);
-    for (int i = 0; i < pairs; i += kLanes) {
-        const auto both = aie::load_v<2 * kLanes>(x + 2 * i);
-        const auto even = aie::filter_even(both), odd = aie::filter_odd(both);
-        const auto c = aie::load_v<kLanes>(reinterpret_cast<const bfloat16 *>(cosine + i));
-        const auto s = aie::load_v<kLanes>(reinterpret_cast<const bfloat16 *>(sine + i));
-        const auto left = aie::msc(aie::mul(even, c), odd, s).to_vector<bfloat16>();
-        const auto right = aie::mac(aie::mul(odd, c), even, s).to_vector<bfloat16>();
-        const auto [first, second] = aie::interleave_zip(left, right, 1);
-        aie::store_v(x + 2 * i, first);
-        aie::store_v(x + 2 * i + kLanes, second);
-    }
+KERNEL_INLINE void turn(const uint16_t *bits, const uint16_t *turns, uint16_t *out, int half) {
+    const auto *tile = reinterpret_cast<const bfloat16 *>(bits), *cosine = reinterpret_cast<const bfloat16 *>(turns);
+    const auto *sine = cosine + kCount / 2;
+    auto *to = reinterpret_cast<bfloat16 *>(out);
+    for (int m = 0; m < kRowBlocks; ++m, to += kHalf * kBlockC)
+        for (int k = 0; k < kParts; ++k, to += 2 * kBlockC) {
+            const int at = (m * kParts + k) * kBlockA;
+            const auto x = aie::load_v<kBlockA>(tile + at);
+            auto found = x;
+            if (half == 0) {
+                const auto [first, second] = aie::interleave_zip(aie::filter_odd(x), aie::filter_even(x), 1);
+                const auto straight = aie::mul(x, aie::load_v<kBlockA>(cosine + at));
+                const auto y = aie::mac(straight, aie::concat(first, second), aie::load_v<kBlockA>(sine + at));
+                found = y.to_vector<bfloat16>();
+            }
+            aie::store_v(to, aie::filter_even(found, kColumnsBf16));
+            aie::store_v(to + kBlockC, aie::filter_odd(found, kColumnsBf16));
+        }
 }
 
 #else
@@ -39,12 +47,13 @@ KERNEL_INLINE uint16_t narrowed(float value) {
     return static_cast<uint16_t>((wide + 0x7fffu + ((wide >> 16) & 1)) >> 16);
 }
 
-KERNEL_INLINE void turn(uint16_t *x, const uint16_t *cosine, const uint16_t *sine, int pairs) {
-    for (int i = 0; i < pairs; ++i) {
-        const float even = widened(x[2 * i]), odd = widened(x[2 * i + 1]);
-        const float c = widened(cosine[i]), s = widened(sine[i]);
-        x[2 * i] = narrowed(even * c - odd * s);
-        x[2 * i + 1] = narrowed(odd * c + even * s);
+KERNEL_INLINE void turn(const uint16_t *tile, const uint16_t *turns, uint16_t *out, int half) {
+    const uint16_t *sine = turns + kCount / 2;
+    for (int i = 0; i < kCount / 2; ++i) {
+        const int block = i / kBlockA, row = i / kDepth % kRows, column = block % kParts * kDepth + i % kDepth;
+        const float y = widened(tile[i]) * widened(turns[i]) + widened(tile[i ^ 1]) * widened(sine[i]);
+        out[(block / kParts * 2 * kHalf + column / kColumnsBf16) * kBlockC + row * kColumnsBf16 + column % kColumnsBf16] =
+            half == 0 ? narrowed(y) : tile[i];
     }
 }
 
@@ -52,10 +61,10 @@ KERNEL_INLINE void turn(uint16_t *x, const uint16_t *cosine, const uint16_t *sin
 
 extern "C" {
 
-void rope_bf16(uint16_t *x, const uint16_t *cosine, const uint16_t *sine, int32_t rows, int32_t width, int32_t pairs) {
+void turn_rows_bf16(const uint16_t *tile, const uint16_t *turns, uint16_t *out, int32_t half) {
 #ifdef __AIE__
     set_modes();
 #endif
-    for (int row = 0; row < rows; ++row, x += width, cosine += pairs, sine += pairs) turn(x, cosine, sine, pairs);
+    turn(tile, turns, out + half * kHalf * kBlockC, half);
 }
 }

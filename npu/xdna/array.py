@@ -62,38 +62,35 @@ class _End:
     role: int  # number of writer or reader
 
 
+_Pieces = tuple[NDArray[np.void], NDArray[np.int64]]  # memory in pieces, and which of them, in order
+
+
 @dataclass
 class _Stream:
-    """What a shim has been told to move of one fifo: elements of the host's buffers, in order."""
+    """What a shim has been told to move of one fifo. Transfers move whole objects, so each object is of one."""
 
-    started: deque[tuple[Bytes, NDArray[np.int64]]] = field(default_factory=deque)  # rows of bytes, and which
+    started: deque[_Pieces] = field(default_factory=deque)
 
     def left(self) -> int:
-        """Elements."""
-        return sum(len(indices) for _, indices in self.started)
+        """Bytes."""
+        return sum(len(order) * memory.itemsize for memory, order in self.started)
 
-    def take(self, count: int) -> Bytes:
-        """The next elements, towards the array."""
-        found = []
-        while count:
-            memory, indices = self.started.popleft()
-            now, later = indices[:count], indices[count:]
-            found.append(memory[now])
-            count -= len(now)
-            if len(later):
-                self.started.appendleft((memory, later))
-        return np.concatenate(found).reshape(-1)
+    def take(self, size: int) -> Bytes:
+        """The next bytes, an object, towards the array."""
+        memory, now = self._next(size)
+        return memory[now].view(np.uint8)
 
-    def put(self, stream: Bytes, element_bytes: int) -> None:
-        """The next elements, from the array."""
-        rows = stream.reshape(-1, element_bytes)
-        while len(rows):
-            memory, indices = self.started.popleft()
-            now, later = indices[: len(rows)], indices[len(rows) :]
-            memory[now] = rows[: len(now)]
-            rows = rows[len(now) :]
-            if len(later):
-                self.started.appendleft((memory, later))
+    def put(self, stream: Bytes) -> None:
+        """The next bytes, an object, from the array."""
+        memory, now = self._next(len(stream))
+        memory[now] = stream.view(memory.dtype)
+
+    def _next(self, size: int) -> _Pieces:
+        memory, order = self.started.popleft()
+        count = size // memory.itemsize
+        if len(order) > count:
+            self.started.appendleft((memory, order[count:]))
+        return memory, order[:count]
 
 
 Waiting = Generator[str, None, None]  # yields what it waits for
@@ -168,7 +165,7 @@ class Array:
 
     def _dma(self, fifo: Fifo) -> Waiting:
         """Moves objects of a fifo for ever. Yields "" after each, else what it waits for."""
-        stream, count = self._streams[fifo.name], fifo.block.count
+        stream, size = self._streams[fifo.name], fifo.block.bytes
         source, ends = self._outs.get(fifo.name), self._ins.get(fifo.name, [])
         to_shim = any(tile.row == 0 for tile in fifo.consumers)
         while True:
@@ -176,12 +173,12 @@ class Array:
                 yield f"room at the end of {fifo.name}"
             elif source is not None and source.ring.full(source.role) < 1:
                 yield f"an object of {fifo.name}"
-            elif (source is None or to_shim) and stream.left() < count:
+            elif (source is None or to_shim) and stream.left() < size:
                 yield f"the host to move {fifo.name}"
             else:
-                data = stream.take(count) if source is None else source.ring.take(source.role, source.part)
+                data = stream.take(size) if source is None else source.ring.take(source.role, source.part)
                 if to_shim:
-                    stream.put(data, fifo.block.element.bytes)
+                    stream.put(data)
                 for end in ends:
                     end.ring.put(end.role, end.part, data)
                 self.moves += 1
@@ -196,9 +193,11 @@ class Array:
                 while stream.left():
                     yield f"the end of {step.fifo}"
                 continue
-            block = sequence.arguments[step.argument]
-            rows = arguments[step.argument].reshape(block.count, block.element.bytes)
-            stream.started.append((rows, _visited(step)))
+            piece, order = _visited(step, self._design.fifo(step.fifo))
+            size = piece * sequence.arguments[step.argument].element.bytes
+            memory = arguments[step.argument].reshape(-1)
+            in_pieces = memory[: memory.size // size * size].view(np.dtype((np.void, size)))
+            stream.started.append((in_pieces, order))
 
     # cores
 
@@ -218,6 +217,8 @@ class _Core:
         self._worker = worker
         self._memory = memory
         self._held: dict[str, int] = {}
+        self._rings = {name: ring for (tile, name), ring in array._core_rings.items() if tile == worker.tile}
+        self._written = {fifo.name for fifo in array._design.fifos if fifo.producer == worker.tile}
 
     def run(self, steps: Sequence[Step]) -> Waiting:
         """Executes them; yields "" after each kernel, else what it waits for."""
@@ -226,8 +227,8 @@ class _Core:
                 case Acquire(name, count):
                     yield from self._acquire(name, count)
                 case Release(name, count):
-                    ring = self._ring(name)
-                    note = ring.note_written if self._writes(name) else ring.note_read
+                    ring = self._rings[name]
+                    note = ring.note_written if name in self._written else ring.note_read
                     note(_WHOLE, count)
                     self._held[name] -= count
                     self._array.moves += 1
@@ -244,7 +245,7 @@ class _Core:
                     yield from self.run(bodies.get(self._number(value), ()))
 
     def _acquire(self, name: str, count: int) -> Waiting:
-        ring, writes, held = self._ring(name), self._writes(name), self._held.get(name, 0)
+        ring, writes, held = self._rings[name], name in self._written, self._held.get(name, 0)
         while (ring.empty(_WHOLE) if writes else ring.full(_WHOLE)) < held + count:
             yield f"{'room in' if writes else 'an object of'} {name}"
         if writes:
@@ -253,15 +254,9 @@ class _Core:
         self._held[name] = held + count
         self._array.moves += 1
 
-    def _ring(self, name: str) -> Ring:
-        return self._array._core_rings[self._worker.tile, name]
-
-    def _writes(self, name: str) -> bool:
-        return self._array._design.fifo(name).producer == self._worker.tile
-
     def _object(self, name: str, index: int) -> Bytes:
-        ring = self._ring(name)
-        return ring.to_write(_WHOLE, index) if self._writes(name) else ring.to_read(_WHOLE, index)
+        ring = self._rings[name]
+        return ring.to_write(_WHOLE, index) if name in self._written else ring.to_read(_WHOLE, index)
 
     def _number(self, number: Number) -> int:
         if isinstance(number, int):
@@ -271,15 +266,16 @@ class _Core:
         return int(lies_in.view(np.int32)[number.at])
 
     def _value(self, operand: Operand) -> Bytes | int:
-        match operand:
-            case Held(name, index):
-                return self._object(name, index)
-            case Local(name):
-                return self._memory[name]
+        if isinstance(operand, Held):
+            return self._object(operand.fifo, operand.index)
+        if isinstance(operand, Local):
+            return self._memory[operand.name]
         return self._number(operand)
 
 
-def _visited(step: Start) -> NDArray[np.int64]:
-    """The elements of the argument, in order."""
-    once = step.pattern.indices()
-    return (np.arange(step.repeat, dtype=np.int64)[:, None] * step.step + once).ravel()
+def _visited(step: Start, fifo: Fifo) -> tuple[int, NDArray[np.int64]]:
+    """How many elements of the argument are moved as one, and which of these pieces, in order."""
+    piece = step.pattern.piece(step.step, fifo.block.count)
+    once = step.pattern.indices(piece)
+    rounds = np.arange(step.repeat, dtype=np.int64) * (step.step // piece)
+    return piece, (rounds[:, None] + once).ravel()

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
-from math import prod
+from math import gcd, prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,9 +71,15 @@ class Pattern:
         """Elements visited."""
         return prod(self.sizes)
 
-    def indices(self) -> NDArray[np.int64]:
-        """[count]: the elements in the order of the visit. Shared: not to be changed."""
-        return _visited(self)
+    def indices(self, piece: int = 1) -> NDArray[np.int64]:
+        """[count / piece]: the elements in the order of the visit, or pieces of as many. Shared: not to be changed."""
+        return _visited(self, piece)
+
+    def piece(self, *spans: int) -> int:
+        """How many elements can move as one: they lie side by side wherever the visit goes, and divide the spans."""
+        if self.strides[-1] != 1:
+            return 1
+        return gcd(self.sizes[-1], self.offset, *self.strides[:-1], *spans)
 
     @property
     def reach(self) -> tuple[int, int]:
@@ -84,10 +90,12 @@ class Pattern:
 
 
 @lru_cache(maxsize=256)
-def _visited(pattern: Pattern) -> NDArray[np.int64]:
+def _visited(pattern: Pattern, piece: int) -> NDArray[np.int64]:
     at = np.array([pattern.offset], np.int64)
-    for size, stride in zip(pattern.sizes, pattern.strides, strict=True):
+    *outer, inner = zip(pattern.sizes, pattern.strides, strict=True)
+    for size, stride in (*outer, (inner[0] // piece, inner[1] * piece)):
         at = (at[:, None] + np.arange(size, dtype=np.int64) * stride).ravel()
+    at //= piece
     at.setflags(write=False)
     return at
 

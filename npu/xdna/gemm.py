@@ -118,6 +118,8 @@ class Ways:
     b_order: Pattern
     result: Element  # of [64, 64]
     c_order: Pattern  # of the results of a column
+    a_depth: int = 3  # a core holds the header and a tile, and the next comes in
+    c_depth: int = 2
 
 
 def ways(of: Ways) -> tuple[Fifo, ...]:
@@ -130,13 +132,11 @@ def ways(of: Ways) -> tuple[Fifo, ...]:
         column = tuple(core(i, row) for row in range(SIDE))
         fifos += [
             Fifo(f"A{i}", shim, (memory,), of.a),
-            Fifo(
-                f"a{i}", memory, row, of.a, depth=3, sent=of.a_order
-            ),  # a core holds two, and the next comes in
+            Fifo(f"a{i}", memory, row, of.a, of.a_depth, of.a_order),
             Fifo(f"B{i}", shim, (memory,), of.b),
             Fifo(f"b{i}", memory, column, of.b, sent=of.b_order),
             Fifo(f"C{i}", memory, (shim,), joined, sent=of.c_order),
-            *(Fifo(f"c{i}_{at}", tile, (memory,), part) for at, tile in enumerate(column)),
+            *(Fifo(f"c{i}_{at}", tile, (memory,), part, of.c_depth) for at, tile in enumerate(column)),
         ]
     return tuple(fifos)
 

@@ -109,7 +109,7 @@ def linear(stacks: Mapping[str, int], layers: tuple[Layer, ...], table: NDArray[
     functions = (
         Function("zero_i32", "gemm_i8.cc", (_SUMS,), stacks["zero_i32"]),
         Function("gemm_i8", "gemm_i8.cc", (IN, IN, _SUMS), stacks["gemm_i8"]),
-        Function("keep_header", "epilogue.cc", (IN, _KEPT), stacks["keep_header"]),
+        Function("keep_header", "keep.cc", (IN, _KEPT), stacks["keep_header"]),
         Function(
             "epilogue_packed",
             "epilogue.cc",

@@ -10,6 +10,7 @@ from functools import cache
 from math import ceil, log2
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from npu.xdna.oracle import TILE, round_even, saturate
@@ -113,6 +114,16 @@ def _logarithm(value: int, down: int, floor: int) -> int:
     low, high = int(LOGARITHMS[i]), int(LOGARITHMS[i + 1])
     between = low + int(round_even(np.array((high - low) * rest), _LOG_STEPS))
     return max(floor, ((top - down) << LOG_BITS) + between)
+
+
+def logarithms(samples: NDArray[np.int16], frames: int, mels: int, floor: int) -> NDArray[np.int16]:
+    """Samples from the first frame's on -> [frames, mels]: what the kernels make of them one after the other.
+
+    Four frames share a scale, so there are samples for whole fours.
+    """
+    rows = sliding_window_view(samples, DEPTH)[::HOP][: ceil(frames / 4) * 4]
+    real, imaginary = (spectrum(rows, each) for each in fourier())
+    return log_mel(real, imaginary, filters(mels), floor)[:frames]
 
 
 def fixed(audio: NDArray[np.float32]) -> tuple[NDArray[np.int16], int]:

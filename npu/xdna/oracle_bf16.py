@@ -6,23 +6,23 @@ import numpy as np
 
 from npu.xdna.oracle import MASKED, Bits, Floats, from_bf16, power, product_bf16, round_even, to_bf16
 
-QUERIES, KEYS = 32, 64  # of one step of attention
+QUERIES, KEYS = 64, 32  # of one step of attention
 SCORE_LIMIT = 1 << 21
-_LANES = 16
+_LANES = 8
 _EPSILON = np.float32(1e-5)
 
 
 def layer_norm_bf16(x: Bits, gain: Floats, offset: Floats) -> Bits:
-    """Normalises rows [rows, width], with sums over every 16th value first."""
+    """Normalises rows [rows, width], with sums over every eighth value first, and squares summed as they are."""
     values = from_bf16(x)
-    share = np.float32(1) / np.float32(x.shape[1])
-    apart = values - (_summed(values) * share)[:, None]
-    variance = _summed(apart * apart) * share + _EPSILON
-    normal = apart * _reciprocal_root(variance)[:, None]
+    share = np.float32(1 / x.shape[1])
+    mean = summed(values) * share
+    variance = np.maximum(summed(values * values) * share - mean * mean, np.float32(0)) + _EPSILON
+    normal = (values - mean[:, None]) * _reciprocal_root(variance)[:, None]
     return to_bf16(offset + normal * gain)
 
 
-def _summed(x: Floats) -> Floats:
+def summed(x: Floats) -> Floats:
     """[rows, width] -> [rows]."""
     lanes = np.zeros((len(x), _LANES), np.float32)
     for at in range(0, x.shape[1], _LANES):
@@ -49,17 +49,19 @@ def attention_bf16(
     first_query: int = 0,
     keys: int | None = None,
     causal: bool = False,
+    queries: int | None = None,
 ) -> Bits:
-    """Queries [32, 64] over keys and values [n * 64, 64]; scale: 256 * log2(e) / sqrt(width of the head)."""
-    keys = len(k) if keys is None else keys
-    highest, total = np.full(QUERIES, MASKED, np.int64), np.zeros(QUERIES, np.int64)
-    o = np.zeros((QUERIES, q.shape[1]), np.float32)
+    """Queries [rows, 64] over keys and values [n * 32, 64]; scale: 256 * log2(e) / sqrt(width of the head)."""
+    rows = len(q)
+    keys, queries = len(k) if keys is None else keys, rows if queries is None else queries
+    highest, total = np.full(rows, MASKED, np.int64), np.zeros(rows, np.int64)
+    o = np.zeros((rows, q.shape[1]), np.float32)
     for first in range(0, len(k), KEYS):
         span = slice(first, first + KEYS)
-        raw = product_bf16(q, k[span].T, np.zeros((QUERIES, KEYS), np.float32)) * scale
+        raw = product_bf16(q, k[span].T, np.zeros((rows, KEYS), np.float32)) * scale
         scores = np.rint(np.clip(raw, -SCORE_LIMIT, SCORE_LIMIT)).astype(np.int64)
-        key, query = np.arange(first, first + KEYS), np.arange(first_query, first_query + QUERIES)[:, None]
-        hidden = np.broadcast_to((key >= keys) | (causal & (key > query)), scores.shape)
+        key, row = np.arange(first, first + KEYS), np.arange(rows)[:, None]
+        hidden = (key >= keys) | (causal & (key > first_query + row)) | (row >= queries)
         scores[hidden] = MASKED
         most = np.maximum(highest, scores.max(axis=1))
         factor = np.where((most > highest) & (total > 0), power(most - highest), 1 << 16)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,16 @@ class Part:
     start: int  # element
     count: int  # elements
     pattern: Pattern | None  # within these; None: as they lie
+
+    @cached_property
+    def piece(self) -> int:
+        """Elements that are moved as one."""
+        return self.count if self.pattern is None else self.pattern.piece(self.count)
+
+    @cached_property
+    def order(self) -> NDArray[np.int64]:
+        """[count / piece]: the pieces in order."""
+        return np.zeros(1, np.int64) if self.pattern is None else self.pattern.indices(self.piece)
 
 
 class Ring:
@@ -63,22 +74,18 @@ class Ring:
 
     def take(self, reader: int, part: Part) -> Bytes:
         """The elements of the next object in the order of the part's pattern, as bytes for the stream."""
-        elements = self._elements(self.to_read(reader), part)
-        found = elements if part.pattern is None else elements[part.pattern.indices()]
+        found = self._pieces(self.to_read(reader), part)[part.order]
         self.note_read(reader)
-        return found.reshape(-1).copy()
+        return found.view(np.uint8)
 
     def put(self, writer: int, part: Part, stream: Bytes) -> None:
         """Bytes of the stream into the next object, in the order of the part's pattern."""
-        elements = self._elements(self.to_write(writer), part)
-        incoming = stream.reshape(part.count, -1)
-        if part.pattern is None:
-            elements[:] = incoming
-        else:
-            elements[part.pattern.indices()] = incoming
+        pieces = self._pieces(self.to_write(writer), part)
+        pieces[part.order] = stream.view(pieces.dtype)
         self.note_written(writer)
 
-    def _elements(self, slot: Bytes, part: Part) -> Bytes:
-        """[count, bytes of an element], a view."""
-        rows = slot.reshape(self.block.count, self.block.element.bytes)
-        return rows[part.start : part.start + part.count]
+    def _pieces(self, slot: Bytes, part: Part) -> NDArray[np.void]:
+        """[count / piece], a view."""
+        size = self.block.element.bytes
+        span = slot[part.start * size : (part.start + part.count) * size]
+        return span.view(np.dtype((np.void, part.piece * size)))

@@ -131,6 +131,25 @@ def in_tiles(half: NDArray[np.int8]) -> NDArray[np.int8]:
     return parted.transpose(0, 2, 1, 3).reshape(half.shape)
 
 
+@pytest.mark.parametrize(
+    ("pattern", "piece"),
+    [
+        (IN_TILES, TILE),
+        (Pattern((3, 12), (20, 1), 8), 4),
+        (Pattern((3, 12), (-20, 1), 48), 4),
+        (Pattern((3, 12), (21, 1)), 3),
+        (Pattern((3, 12), (23, 1)), 1),
+        (Pattern((4, 6), (1, 4)), 1),
+        (whole(BOTH), BOTH.count),
+    ],
+)
+def test_pieces(pattern: Pattern, piece: int) -> None:
+    """Elements that move together are those that lie together: the order is that of the elements."""
+    assert pattern.piece() == piece
+    found = pattern.indices(piece)[:, None] * piece + np.arange(piece)
+    assert np.array_equal(found.ravel(), pattern.indices())
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_any_order_of_work(seed: int) -> None:
     """Split, tiled, broadcast, added up as often as the header says, joined: the same for every seed."""

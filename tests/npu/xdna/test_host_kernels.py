@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -51,3 +52,13 @@ def test_memory_in_pieces(kernel_cache: Path) -> None:
     kernels = HostKernels(["gemv_i8.cc"], cache_dir=kernel_cache)
     with pytest.raises(ValueError, match="one piece"):
         kernels.call("gemv_i8", [np.zeros(128, np.uint8)[::2]])
+
+
+def test_calls(kernels: HostKernels) -> None:
+    """There are none, as there is no C library on a core: all that is undefined is what every library has."""
+    library = str(kernels.folder / "kernels.so")
+    undefined = subprocess.run(
+        ["nm", "-D", "--undefined-only", library], capture_output=True, text=True, check=True
+    )
+    names = [line.split()[-1] for line in undefined.stdout.splitlines()]
+    assert not [name for name in names if not name.startswith("_")]

@@ -123,9 +123,9 @@ def test_rounding_to_bf16(kernels: HostKernels) -> None:
     c = bits.view(np.float32).copy()
     c[: len(halves)], c[512 : 512 + len(special)] = halves, special
     c[np.isnan(c)] = np.nan
-    out, none = np.zeros(c.shape, np.uint16), np.zeros(TILE, np.float32)
-    expected = oracle.to_bf16(c + np.float32(0))
-    ask(kernels, "epilogue_bf16", c, none, np.zeros(257, np.float32), out, out, 0, 0)
+    out = np.zeros(c.shape, np.uint16)
+    expected = oracle.to_bf16(c)
+    ask(kernels, "narrow_bf16", c, out)
     assert np.array_equal(out, expected)
     assert not (expected[:512] & 1).any()
 
@@ -147,17 +147,22 @@ def test_gemm_bf16(kernels: HostKernels) -> None:
     assert not sums.any()
 
 
-@pytest.mark.parametrize("activation", [0, 1])
-@pytest.mark.parametrize("residual", [0, 1])
-def test_epilogue_bf16(kernels: HostKernels, activation: int, residual: int) -> None:
-    """Bias, activation and residual in float, narrowed once."""
-    c, bias, added = floats(1) * 3, floats(2, (TILE,)), oracle.to_bf16(floats(3))
+@pytest.mark.parametrize("function", [0, 1, 2])
+@pytest.mark.parametrize("joined", [None, "added", "multiplied"])
+def test_epilogue_bf16(kernels: HostKernels, function: int, joined: str | None) -> None:
+    """Bias, function and what is joined in float, narrowed once."""
+    c, bias, other = floats(1) * 3, floats(2, (TILE,)), oracle.to_bf16(floats(3))
     table = gelu(np.arange(-128, 129) / 16).astype(np.float32)
-    out = np.zeros((16, 16, 4, 4), np.uint16)
-    ask(
-        kernels, "epilogue_bf16", blocked(c, 4, 4), bias, table, blocked(added, 4, 4), out, activation, residual
-    )  # fmt: skip
-    expected = oracle.epilogue_bf16(c, bias, table if activation else None, added if residual else None)
+    columns, sums, out = np.zeros(1024, np.float32), blocked(c, 4, 4), np.zeros((16, 16, 4, 4), np.uint16)
+    columns[:TILE], columns[128:385], columns.view(np.int32)[64] = bias, table, function
+    ask(kernels, "start_f32", sums, columns)
+    for which in range(2 if joined else 0):
+        half = blocked(other[which * 32 : which * 32 + 32], 8, 4)
+        ask(kernels, "join_half_f32", half, sums, which, int(joined == "multiplied"))
+    ask(kernels, "narrow_bf16", sums, out)
+    expected = oracle.epilogue_bf16(
+        c, bias, table if function else None, other if joined else None, function == 2, joined == "multiplied"
+    )
     assert np.array_equal(unblocked(out), expected)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from npu.xdna import linear_bf16, oracle
+from npu.xdna import oracle
 from npu.xdna.array import Array
 from npu.xdna.check import check
 from npu.xdna.gemm import Shape
@@ -52,26 +52,3 @@ def test_layers(kernels: HostKernels, seed: int) -> None:
         )  # fmt: skip
         assert np.array_equal(c, expected)
         assert len(np.unique(c)) > 1000
-
-
-@pytest.mark.parametrize("seed", range(2))
-def test_bf16(kernels: HostKernels, seed: int) -> None:
-    """Fits, and is the oracle's bit for bit: sums in float, narrowed once."""
-    table = (oracle.activation_table(lambda x: x / (1 + np.exp(-x))) / 1024).astype(np.float32)
-    design = linear_bf16.linear_bf16(kernels.stacks, (PLAIN, ADDING), table)
-    assert not check(design)
-    array, random = Array(design, kernels, seed=seed), np.random.default_rng(seed)
-    for layer, activation in ((PLAIN, True), (ADDING, False), (ADDING, True), (PLAIN, False)):
-        m, k, n = layer.shape.m, layer.shape.k, layer.shape.n
-        a, b, residual = (oracle.to_bf16(random.standard_normal(shape)) for shape in ((m, k), (k, n), (m, n)))
-        bias, c = random.standard_normal(n).astype(np.float32), np.zeros((m, n), np.uint16)
-        buffers = {
-            "header": linear_bf16.header(layer), "columns": linear_bf16.columns(layer, bias, activation),
-            "a": a, "b": b, "residual": residual, "c": c,
-        }  # fmt: skip
-        array.run(layer.name, {name: each.view(np.uint8) for name, each in buffers.items()})
-        sums = oracle.product_bf16(a, b, np.zeros((m, n), np.float32))
-        expected = oracle.epilogue_bf16(
-            sums, bias, table if activation else None, residual if layer.residual else None
-        )
-        assert np.array_equal(c, expected)

@@ -36,7 +36,7 @@ def transformed(kernels: HostKernels, frames: Values, matrix: Values) -> NDArray
         for k in range(0, mel.DEPTH, TILE):
             a = blocked(frames[:, k : k + TILE], 4, 4)
             b = blocked(matrix[k : k + TILE, tile * TILE : tile * TILE + TILE], 4, 4)
-            kernels.call("gemm_i16", [*(each.view(np.uint8) for each in (a, b, c[tile])), mel.SHIFT])
+            kernels.call("gemm_i16", [*(each.view(np.uint8) for each in (a, b, c)), tile, mel.SHIFT])
     return c
 
 

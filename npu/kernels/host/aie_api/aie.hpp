@@ -110,15 +110,23 @@ template <typename T, unsigned N> AIE_INLINE vector<T, 2 * N> concat(const vecto
     return v;
 }
 
-template <typename T, unsigned N> AIE_INLINE vector<T, N / 2> filter_even(const vector<T, N> &a) {
+// Every second group of `step` values, from the first on.
+template <typename T, unsigned N> AIE_INLINE vector<T, N / 2> filter_even(const vector<T, N> &a, unsigned step = 1) {
     vector<T, N / 2> v;
-    for (unsigned i = 0; i < N / 2; ++i) v.data[i] = a.data[2 * i];
+    for (unsigned i = 0; i < N / 2; ++i) v.data[i] = a.data[i / step * 2 * step + i % step];
     return v;
 }
 
-template <typename T, unsigned N> AIE_INLINE vector<T, N / 2> filter_odd(const vector<T, N> &a) {
+template <typename T, unsigned N> AIE_INLINE vector<T, N / 2> filter_odd(const vector<T, N> &a, unsigned step = 1) {
     vector<T, N / 2> v;
-    for (unsigned i = 0; i < N / 2; ++i) v.data[i] = a.data[2 * i + 1];
+    for (unsigned i = 0; i < N / 2; ++i) v.data[i] = a.data[(i / step * 2 + 1) * step + i % step];
+    return v;
+}
+
+template <typename T, unsigned N>
+AIE_INLINE vector<T, N> transpose(const vector<T, N> &a, unsigned rows, unsigned columns) {
+    vector<T, N> v;
+    for (unsigned i = 0; i < N; ++i) v.data[i] = a.data[i % rows * columns + i / rows];
     return v;
 }
 

@@ -1,0 +1,478 @@
+"""Models as sequences for the overlay: what lies where in the host's memory, what the shims move, what headers say.
+
+Three buffers hold everything: constants (weights in the order in which tiles stream in), headers (small, written anew
+for every window, because they say how long it is), and work (activations, row by row).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npu.xdna.design import Await, Block, Element, Pattern, Sequence, Stage, Start, sequence_of
+from npu.xdna.gemm import SIDE, SPAN, TILE
+from npu.xdna.oracle import to_bf16
+from npu.xdna.overlay import DEPTH, OBJECT, Bits, Operation, Words, columns, header
+from npu.xdna.target import NPU1, Kind
+
+LANE = 2 * DEPTH  # values of a head, whatever its own width: what lies beyond is zero
+_DESCRIPTORS = NPU1.limits[Kind.SHIM].descriptors
+_ITERATIONS = NPU1.limits[Kind.SHIM].fields.iterations
+_FUNCTION, _TABLE = TILE, 2 * TILE  # words of a product's columns
+
+Array = NDArray[Any]
+Lengths = Mapping[str, int]  # what a window's length decides, by name
+Said = int | float | Callable[[Lengths], int | float]  # a word of a header
+
+
+@dataclass(frozen=True, eq=False)
+class Function:
+    """What a product is followed by: a function between -8 and 8, and what it is above."""
+
+    table: NDArray[np.float32]  # [257]: at -8, -8 + 1/16, ... 8
+    bounded: bool = False  # above 8 it stays what it is there; otherwise it is the identity
+
+    @classmethod
+    def of(cls, function: Callable[[Array], Array], bounded: bool = False) -> Function:
+        """The table of a function of float32."""
+        x = (np.arange(-128, 129) / 16).astype(np.float32)
+        return cls(np.asarray(function(x), np.float32), bounded)
+
+
+@dataclass(frozen=True)
+class Region:
+    """A matrix in the work buffer, row by row."""
+
+    offset: int  # its first value
+    rows: int
+    width: int  # values between rows: what is read or written beyond a matrix's own columns is zero
+    argument: str = "work"  # or constants
+
+    def view(self, column: int = 0, width: int | None = None) -> View:
+        """Its rows from a column on."""
+        return View(self.offset + column, self.width, self.width - column if width is None else width)
+
+    def convolved(self, stride: int, taps: int, width: int) -> View:
+        """Rows of what a convolution over its rows sees: so many of them, each `width` wide, one after the other."""
+        return View(self.offset, stride * self.width, width, taps, self.width)
+
+    def part(self, column: int) -> Region:
+        """The same rows from a column on."""
+        return replace(self, offset=self.offset + column)
+
+
+@dataclass(frozen=True)
+class View:
+    """How the rows of a product's left side lie."""
+
+    offset: int
+    row: int  # values from one to the next
+    width: int  # values in one piece, a multiple of 32
+    taps: int = 1  # pieces of a row
+    tap: int = 0  # values from one to the next
+
+    @property
+    def depth(self) -> int:
+        """Values of a row."""
+        return self.width * self.taps
+
+
+class Constants:
+    """What never changes: kept once, whoever names it."""
+
+    def __init__(self) -> None:
+        self._parts: list[Bits] = []
+        self._places: dict[tuple[object, ...], int] = {}
+        self.size = 0  # values
+
+    def place(self, key: tuple[object, ...], made: Callable[[], Bits]) -> int:
+        """Where it begins."""
+        if key not in self._places:
+            part = made().ravel()
+            self._places[key] = self.size
+            self._parts.append(part)
+            self.size += part.size
+        return self._places[key]
+
+    def laid(self) -> Bits:
+        """The whole buffer."""
+        return np.concatenate([np.zeros(0, np.uint16), *self._parts])
+
+
+class _Moves:
+    """Transfers of a stage, awaited as soon as a shim has no descriptor left."""
+
+    def __init__(self) -> None:
+        self.steps: list[Start | Await] = []
+        self._live: Counter[int] = Counter()  # by shim
+        self._fifos: dict[str, None] = {}
+
+    def together(self, of_shim: Callable[[int], Iterable[Start]]) -> None:
+        """Transfers of all shims that need each other: they are under way at the same time."""
+        group = [start for i in range(SIDE) for start in of_shim(i)]
+        needed = Counter(int(each.fifo[1]) for each in group)
+        if any(self._live[shim] + n > _DESCRIPTORS for shim, n in needed.items()):
+            self.settle()
+        self.steps += group
+        self._live += needed
+        self._fifos |= dict.fromkeys(each.fifo for each in group)
+
+    def settle(self) -> None:
+        """Waits for all of them, results first."""
+        self.steps += [Await(fifo) for fifo in sorted(self._fifos, reverse=True)]
+        self._live.clear()
+        self._fifos.clear()
+
+
+class Composer:
+    """Writes the stages of a model for windows of some number of rows, and lays out its memory."""
+
+    def __init__(self, constants: Constants) -> None:
+        self.units: dict[str, list[Stage]] = {}  # stages that could be a dispatch of their own, by name
+        self._constants = constants
+        self._headers: list[Mapping[int, Said]] = []
+        self._placed: dict[tuple[tuple[int, Said], ...], int] = {}
+        self._work = 0
+        self._unit: list[Stage] = []
+
+    # memory
+
+    def region(self, rows: int, width: int, more_rows: int = 0) -> Region:
+        """Room for a result: rows and columns up to whole spans, and rows behind them that may be read."""
+        found = Region(self._work, whole_spans(rows), whole_spans(width))
+        self._work += (found.rows + more_rows) * found.width
+        return found
+
+    def input(self, rows: int, width: int) -> Region:
+        """Room for what the host writes, exactly so wide."""
+        found = Region(self._work, rows, width)
+        self._work += rows * width + (rows * width & 1)
+        return found
+
+    def constant(self, key: str, matrix: Array) -> Region:
+        """A matrix that never changes, up to whole spans."""
+        rows, width = (whole_spans(n) for n in matrix.shape)
+        place = self._constants.place((key, rows), lambda: to_bf16(padded(matrix, rows, width)))
+        return Region(place, rows, width, "constants")
+
+    @property
+    def work(self) -> int:
+        """Values of the work buffer."""
+        return self._work
+
+    def headers(self, lengths: Lengths) -> Bits:
+        """The buffer of headers for a window."""
+        found = [
+            header({at: said(lengths) if callable(said) else said for at, said in words.items()})
+            for words in self._headers
+        ]
+        return np.concatenate(found)
+
+    def arguments(self, work: int) -> dict[str, Block]:
+        """Of every sequence; `work`: the size of the buffer that all windows share."""
+        sizes = {"constants": self._constants.size, "headers": len(self._headers) * OBJECT, "work": work}
+        return {name: Block(Element.BF16, (size,)) for name, size in sizes.items()}
+
+    def sequence(self, name: str, units: Iterable[str], work: int) -> Sequence:
+        """One dispatch for these units. Only when everything is composed: until then the buffers grow."""
+        stages = (stage for unit in units for stage in self.units[unit])
+        return sequence_of(name, self.arguments(work), stages)
+
+    def unit(self, name: str) -> None:
+        """What is written from here on belongs together."""
+        self._unit = self.units.setdefault(name, [])
+
+    # stages
+
+    def product(
+        self,
+        name: str,
+        a: View,
+        matrix: Array,
+        to: Region,
+        *,
+        bias: Array | None = None,
+        function: Function | None = None,
+        other: Region | None = None,
+        multiplied: bool = False,
+    ) -> None:
+        """function(a @ matrix + bias), plus or times `other`; matrix [depth, n], zeros up to whole spans.
+
+        `other` is as wide as the result.
+        """
+        words = {
+            Words.STEPS: a.depth // DEPTH,
+            Words.OTHER: int(other is not None),
+            Words.MULTIPLIED: int(multiplied),
+        }
+        head = self._header(Operation.PRODUCT, words)
+        matrix = padded(matrix, a.depth, whole_spans(matrix.shape[1]))
+        place = self._constants.place((name,), lambda: _streamed(matrix, bias, function))
+        run = (a.depth // DEPTH + 1) * OBJECT  # tiles of a column of cores, and what belongs to its columns
+        moves = _Moves()
+
+        def of_shim(i: int, m: int, n: int) -> Iterator[Start]:
+            yield self._head(i, head)
+            yield _rows(i, a, m + i * TILE)
+            at = place + (n // TILE + i) * run
+            yield Start(f"B{i}", "constants", Pattern((run,), (1,), at))
+            if other is not None:
+                at = other.offset + m * other.width + n + i * TILE
+                yield Start(f"B{i}", other.argument, Pattern((SPAN, TILE), (other.width, 1), at))
+            yield _column(i, to, m, n + i * TILE)
+
+        for m in range(0, to.rows, SPAN):
+            for n in range(0, matrix.shape[1], SPAN):
+                moves.together(partial(of_shim, m=m, n=n))
+        spans = to.rows // SPAN * (matrix.shape[1] // SPAN)
+        calls = Counter(keep_header=1, zero_f32=1, gemm_bf16=a.depth // DEPTH, start_f32=1, narrow_bf16=1)
+        calls["join_half_f32"] = 2 * words[Words.OTHER]
+        self._add(name, moves, calls, spans)
+
+    def norm(self, name: str, x: Region, gain: Array, offset: Array | None, to: Region) -> None:
+        """Every row for itself; of as many columns as there are gains."""
+        tiles = x.width // DEPTH
+        words = {Words.STEPS: x.width // SPAN, Words.SHARE: 1 / len(gain), Words.TILES: tiles}
+        head = self._header(Operation.NORM, words)
+        moves = _Moves()
+
+        def of_shim(i: int, m: int) -> Iterator[Start]:
+            yield self._head(i, head)
+            yield _rows(i, x.view(), m + i * TILE, times=2)
+            yield from self._normalised(name, i, x, gain, offset, to, m)
+
+        for m in range(0, to.rows, SPAN):
+            moves.together(partial(of_shim, m=m))
+        calls = Counter(keep_header=1, zero_f32=1, add_up_bf16=tiles, row_statistics_f32=1)
+        calls["normalise_bf16"] = tiles // SIDE
+        self._add(name, moves, calls, to.rows // SPAN)
+
+    def group_norm(
+        self,
+        name: str,
+        x: Region,
+        gain: Array,
+        offset: Array,
+        to: Region,
+        rows: Callable[[Lengths], int],
+    ) -> None:
+        """All rows that count together; rows: how many they are."""
+        partials = self.region(SIDE * SPAN, TILE)  # of each column of cores 256 x 64, of which little is used
+        partials = replace(partials, width=TILE)
+        rounds, spans = x.width // SPAN, range(0, x.rows, SPAN)
+        moves = _Moves()
+
+        def summed(i: int, m: int) -> Iterator[Start]:
+            counted = _within(rows, m + i * TILE)
+            words: dict[Words, Said] = {Words.STEPS: rounds, Words.ROWS: counted, Words.BEGINS: int(m == 0)}
+            yield self._head(i, self._header(Operation.GROUP_SUMS, words))
+            yield _rows(i, x.view(), m + i * TILE)
+
+        def given_away(i: int) -> Iterator[Start]:
+            yield self._head(i, self._header(Operation.GROUP_OUT, {}))
+            part = Pattern((SPAN * TILE,), (1,), partials.offset + i * SPAN * TILE)
+            yield Start(f"C{i}", "work", part)
+
+        def share(lengths: Lengths) -> float:
+            return 1 / (rows(lengths) * len(gain))
+
+        head = self._header(
+            Operation.GROUP_NORM,
+            {Words.STEPS: rounds, Words.SHARE: share},
+        )
+        cores = Pattern((SIDE * SIDE, OBJECT // SIDE**2), (TILE * TILE, 1), partials.offset)
+
+        def normalised(i: int, m: int) -> Iterator[Start]:
+            yield self._head(i, head)
+            yield Start(f"A{i}", "work", cores)
+            yield _rows(i, x.view(), m + i * TILE)
+            yield from self._normalised(name, i, x, gain, offset, to, m)
+
+        for m in spans:
+            moves.together(partial(summed, m=m))
+        moves.settle()
+        moves.together(given_away)
+        moves.settle()
+        for m in spans:
+            moves.together(partial(normalised, m=m))
+        calls = Counter(keep_header=2, zero_f32=1, add_up_bf16=2 * rounds, group_add_f32=1)
+        calls += Counter(group_statistics_f32=1, normalise_bf16=2 * rounds)
+        total = Counter({kernel: n * len(spans) for kernel, n in calls.items()})
+        self._add(name, moves, total + Counter(keep_header=1, group_out_f32=1), 1)
+
+    def turn(self, name: str, x: Region, heads: int, angles: Array) -> None:
+        """Turns heads in place by their rows' angles [rows, pairs]: interleaved pairs at the beginning of each."""
+        head = self._header(Operation.TURN, {Words.STEPS: heads // SIDE})
+        place = self._constants.place(("turns", x.rows), lambda: _turns(angles, x.rows))
+        rounds = heads // SIDE
+        moves = _Moves()
+
+        def of_shim(i: int, m: int) -> Iterator[Start]:
+            row = m + i * TILE
+            yield self._head(i, head)
+            at = place + row // TILE * 2 * OBJECT
+            yield Start(f"A{i}", "constants", Pattern((2 * OBJECT,), (1,), at))
+            yield _rows(i, x.view(width=heads * LANE), row)
+            yield _columns(i, x, m, rounds)
+
+        for m in range(0, x.rows, SPAN):
+            moves.together(partial(of_shim, m=m))
+        calls = Counter(keep_header=1, keep_tile_bf16=2, turn_rows_bf16=2 * rounds)
+        self._add(name, moves, calls, x.rows // SPAN)
+
+    def attention(
+        self,
+        name: str,
+        query: Region,
+        key: Region,
+        value: Region,
+        to: Region,
+        *,
+        heads: int,
+        scale: float,
+        queries: Callable[[Lengths], int],
+        keys: Callable[[Lengths], int],
+        causal: bool = False,
+    ) -> None:
+        """Every head of 64 columns of queries over its keys and values; scale: of scores. Keys and values of a head
+        are as far apart everywhere, and heads a multiple of four.
+        """
+        steps = key.rows // DEPTH
+        shared: dict[Words, Said] = {
+            Words.STEPS: steps,
+            Words.KEYS: keys,
+            Words.CAUSAL: int(causal),
+            Words.SCALE: float(scale * 256 / np.log(2)),
+        }
+        moves = _Moves()
+
+        def of_shim(i: int, m: int, first: int) -> Iterator[Start]:
+            row = m + i * TILE
+            words = {**shared, Words.FIRST: row, Words.QUERIES: _within(queries, row)}
+            yield self._head(i, self._header(Operation.ATTENTION, words))
+            for column in range(SIDE):
+                at = query.offset + row * query.width + (first + column) * LANE
+                pattern = Pattern((2, _ROWS_OF_UNIT, DEPTH), (DEPTH, query.width, 1), at)
+                times = TILE // _ROWS_OF_UNIT
+                yield Start(f"A{i}", "work", pattern, times, _ROWS_OF_UNIT * query.width)
+            for step in range(0, steps, _ITERATIONS):
+                at = key.offset + (first + i) * LANE + step * DEPTH * key.width
+                pattern = Pattern((2, DEPTH, TILE), (value.offset - key.offset, key.width, 1), at)
+                times = min(_ITERATIONS, steps - step)
+                yield Start(f"B{i}", "work", pattern, times, DEPTH * key.width)
+            yield _column(i, to, m, (first + i) * LANE)
+
+        for m in range(0, query.rows, SPAN):
+            for first in range(0, heads, SIDE):
+                moves.together(partial(of_shim, m=m, first=first))
+        calls = Counter(keep_header=1, keep_tile_bf16=2, attention_start_bf16=1, attention_finish_bf16=1)
+        calls["turn_keys_bf16"] = calls["attention_step_bf16"] = steps
+        self._add(name, moves, calls, query.rows // SPAN * (heads // SIDE))
+
+    # what these are made of
+
+    def _normalised(
+        self, name: str, i: int, x: Region, gain: Array, offset: Array | None, to: Region, m: int
+    ) -> list[Start]:
+        """Gains of the columns of cores i, and their result."""
+        rounds = x.width // SPAN
+        place = self._constants.place((name, i), lambda: _gains(gain, offset, i, rounds))
+        gains = Start(f"B{i}", "constants", Pattern((rounds * OBJECT,), (1,), place))
+        return [gains, _columns(i, to, m, rounds)]
+
+    def _header(self, operation: Operation, words: Mapping[Words, Said]) -> int:
+        """Its number."""
+        said: dict[int, Said] = {int(Words.OPERATION): int(operation)}
+        said |= {int(at): value for at, value in words.items()}
+        key = tuple(said.items())
+        if key not in self._placed:
+            self._placed[key] = len(self._headers)
+            self._headers.append(said)
+        return self._placed[key]
+
+    def _head(self, i: int, number: int) -> Start:
+        return Start(f"A{i}", "headers", Pattern((OBJECT,), (1,), number * OBJECT))
+
+    def _add(self, name: str, moves: _Moves, calls: Mapping[str, int], times: int) -> None:
+        moves.settle()
+        counted = {kernel: n * times for kernel, n in calls.items() if n}
+        self._unit.append(Stage(name, tuple(moves.steps), counted))
+
+
+_ROWS_OF_UNIT = 4  # rows that the matrix unit takes at a time
+
+
+def whole_spans(n: int) -> int:
+    """Up to a multiple of 256."""
+    return -(-n // SPAN) * SPAN
+
+
+def padded(x: Array, rows: int, width: int) -> Array:
+    """x [m, n] with zeros behind its rows and columns."""
+    return np.pad(x, ((0, rows - x.shape[0]), (0, width - x.shape[1])))
+
+
+def _rows(i: int, view: View, row: int, times: int = 1) -> Start:
+    """Tiles of 64 rows from `row` on, one after the other along the depth; all of it several times, or in several taps."""
+    pattern = Pattern((view.width // DEPTH, TILE, DEPTH), (DEPTH, view.row, 1), view.offset + row * view.row)
+    if times > 1:
+        return Start(f"A{i}", "work", pattern, times)
+    return Start(f"A{i}", "work", pattern, view.taps, view.tap)
+
+
+def _column(i: int, to: Region, row: int, column: int) -> Start:
+    """What a column of cores makes at a time: 256 rows, 64 columns."""
+    return Start(f"C{i}", "work", Pattern((SPAN, TILE), (to.width, 1), to.offset + row * to.width + column))
+
+
+def _columns(i: int, to: Region, row: int, rounds: int) -> Start:
+    """The same for every fourth 64 columns from the i-th on."""
+    at = to.offset + row * to.width + i * TILE
+    return Start(f"C{i}", "work", Pattern((rounds, SPAN, TILE), (SPAN, to.width, 1), at))
+
+
+def _within(rows: Callable[[Lengths], int], first: int) -> Callable[[Lengths], int]:
+    """How many of 64 rows from the first on there are."""
+    return lambda lengths: int(np.clip(rows(lengths) - first, 0, TILE))
+
+
+def _streamed(matrix: Array, bias: Array | None, function: Function | None) -> Bits:
+    """[n / 64][depth / 32 + 1][2048]: for 64 columns the tiles of B in their order, then what belongs to the columns."""
+    depth, n = matrix.shape
+    tiles = to_bf16(matrix).reshape(depth // DEPTH, DEPTH, n // TILE, TILE).transpose(2, 0, 1, 3)
+    start = np.zeros(n, np.float32)
+    if bias is not None:
+        start[: len(bias)] = bias
+    words = np.zeros((n // TILE, _TABLE + 257), np.float32)
+    words[:, :TILE] = start.reshape(-1, TILE)
+    if function is not None:
+        words.view(np.int32)[:, _FUNCTION] = 1 + function.bounded
+        words[:, _TABLE:] = function.table
+    behind = np.stack([columns(row) for row in words]).reshape(n // TILE, 1, OBJECT)
+    return np.concatenate([tiles.reshape(n // TILE, -1, OBJECT), behind], axis=1)
+
+
+def _gains(gain: Array, offset: Array | None, i: int, rounds: int) -> Bits:
+    """[rounds][2048]: of every fourth 64 columns, from the i-th on."""
+    words = np.zeros((2, rounds * SPAN), np.float32)
+    words[0, : len(gain)] = gain
+    if offset is not None:
+        words[1, : len(offset)] = offset
+    own = words.reshape(2, rounds, SIDE, TILE)[:, :, i].swapaxes(0, 1)
+    return np.stack([columns(each.ravel()) for each in own])
+
+
+def _turns(angles: Array, rows: int) -> Bits:
+    """angles [up to rows, pairs] -> [rows / 64][2][64][32]: cosines, and sines with a minus before those of even values."""
+    cosine, sine = np.ones((rows, DEPTH), np.float32), np.zeros((rows, DEPTH), np.float32)
+    width = 2 * angles.shape[1]
+    cosine[: len(angles), :width] = np.repeat(np.cos(angles), 2, axis=1)
+    sine[: len(angles), :width:2], sine[: len(angles), 1:width:2] = -np.sin(angles), np.sin(angles)
+    both = np.stack([each.reshape(-1, TILE, DEPTH) for each in (cosine, sine)], axis=1)
+    return to_bf16(both)

@@ -1,0 +1,185 @@
+"""Encoders as stages of the overlay: Moonshine's and Whisper's, in bf16.
+
+A head takes 64 columns whatever its width, and there are four at a time; what is added for that is zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npu.backends.reference import gelu
+from npu.weights import Attention, Convolution, EncoderLayer, Matrix, Norm, Weights
+from npu.whisper_weights import FRAMES_PER_STATE, WhisperWeights
+from npu.xdna.composer import LANE, Composer, Constants, Function, Lengths, Region, View
+from npu.xdna.gemm import SIDE, SPAN
+from npu.xdna.overlay import DEPTH
+
+Array = NDArray[Any]
+
+GELU, TANH = Function.of(gelu), Function.of(np.tanh, bounded=True)
+STEM, LAYERS = "stem", "layers"  # the two dispatches
+_HOP, _REACH = 64, 127  # samples, of Moonshine's first convolution
+_ROWS_PER_STATE = 6
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """An encoder for windows of up to so many states."""
+
+    composer: Composer
+    into: Region  # where the host writes: samples, or features behind a row of zeros
+    out: Region
+    width: int  # of the states
+    states: int  # at most
+    stem: tuple[str, ...]  # units
+    layers: tuple[str, ...]
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """All of them, in order."""
+        return self.stem + self.layers
+
+
+def moonshine(weights: Weights, heads: int, constants: Constants, spans: int) -> Plan:
+    """Moonshine on samples, for up to 256 states a span but two; lengths: `rows` of the first convolution, `states`."""
+    composer = Composer(constants)
+    states = spans * SPAN
+    rows = _ROWS_PER_STATE * states
+    first, second, third = weights.stem
+    width = weights.stem_gain.size
+    samples = composer.input(rows + 2, _HOP)
+
+    composer.unit("conv1")
+    taps = np.zeros((_REACH + 1, width), np.float32)
+    taps[:_REACH] = first.kernel[:, 0].T
+    x = composer.region(rows, width, more_rows=second.kernel.shape[2])
+    composer.product("conv1", View(samples.offset, _HOP, _REACH + 1), taps, x, function=TANH)
+    composer.group_norm("group norm", x, weights.stem_gain, weights.stem_offset, x, lambda n: n["rows"])
+    for name, convolution, rows_of in (("conv2", second, 2 * states), ("conv3", third, states)):
+        composer.unit(name)
+        out, inputs, taps_of = convolution.kernel.shape
+        to = composer.region(rows_of, out, more_rows=taps_of)
+        seen = x.convolved(convolution.stride, taps_of, inputs)
+        composer.product(name, seen, _flat(convolution), to, bias=convolution.bias, function=GELU)
+        x = to
+    angles = np.arange(states, dtype=np.float32)[:, None] * weights.frequencies
+    out = _layers(composer, x, width, heads, weights.encoder, weights.encoder_norm, angles)
+    return _plan(composer, samples, out, width, states - 2)
+
+
+def whisper(weights: WhisperWeights, constants: Constants, spans: int) -> Plan:
+    """Whisper on features [frames + 1, bins up to a multiple of 32], the first row zero; lengths: `states`."""
+    composer = Composer(constants)
+    sizes = weights.sizes
+    states, width = spans * SPAN, sizes.width
+    bins = -(-sizes.bins // DEPTH) * DEPTH
+    first, second = weights.stem()
+    taps = first.kernel.shape[2]
+    features = composer.input(FRAMES_PER_STATE * states + taps, bins)
+
+    composer.unit("conv1")
+    matrix = np.zeros((taps, bins, width), np.float32)
+    matrix[:, : sizes.bins] = first.kernel.transpose(2, 1, 0)
+    before = composer.input(
+        1, -(-width // SPAN) * SPAN
+    )  # what the second convolution sees before the first row
+    x = composer.region(FRAMES_PER_STATE * states, width, more_rows=taps)
+    seen = View(features.offset, bins, taps * bins)
+    composer.product("conv1", seen, matrix.reshape(-1, width), x, bias=first.bias, function=GELU)
+    composer.unit("conv2")
+    positions = composer.constant("positions", weights.encoder_positions()[:states])
+    to = composer.region(states, width)
+    seen = View(before.offset, second.stride * before.width, width, taps, before.width)
+    composer.product("conv2", seen, _flat(second), to, bias=second.bias, function=GELU, other=positions)
+    layers = (weights.encoder_layer(i) for i in range(sizes.encoder_layers))
+    norm = weights.norm("model.encoder.layer_norm")
+    out = _layers(composer, to, width, sizes.encoder_heads, layers, norm, None)
+    return _plan(composer, features, out, width, min(states, sizes.states))
+
+
+def _plan(composer: Composer, into: Region, out: Region, width: int, states: int) -> Plan:
+    names = tuple(composer.units)
+    stem = tuple(name for name in names if name.startswith("conv"))
+    return Plan(composer, into, out, width, states, stem, names[len(stem) :])
+
+
+def _layers(
+    composer: Composer,
+    x: Region,
+    width: int,
+    heads: int,
+    layers: Iterable[EncoderLayer],
+    last: Norm,
+    angles: Array | None,
+) -> Region:
+    """The transformer, in place; angles [states, pairs]: by which queries and keys are turned."""
+    lanes = -(-heads // SIDE) * SIDE
+    each = lanes * LANE
+    h, qkv = composer.region(x.rows, width), composer.region(x.rows, 3 * each)
+    seen = composer.region(x.rows, each)
+    hidden: Region | None = None
+    for i, layer in enumerate(layers):
+        composer.unit(f"layer {i} queries, keys, values")
+        name = f"layer {i} "
+        composer.norm(name + "attention norm", x, layer.attention_norm.gain, layer.attention_norm.offset, h)
+        matrix, bias = _projections(layer.attention, heads, lanes)
+        composer.product(name + "queries, keys, values", _own(h, width), matrix, qkv, bias=bias)
+        if angles is not None:
+            composer.turn(name + "rotation", qkv, 2 * lanes, angles)
+        composer.unit(f"layer {i} attention")
+        composer.attention(
+            name + "attention", qkv, qkv.part(each), qkv.part(2 * each), seen,
+            heads=lanes, scale=(width // heads) ** -0.5, queries=_states, keys=_states,
+        )  # fmt: skip
+        composer.unit(f"layer {i} output")
+        output = layer.attention.output
+        matrix = _in_lanes(output.dense().T, heads, lanes).T
+        composer.product(name + "output", seen.view(), matrix, x, bias=output.bias, other=x)
+        composer.unit(f"layer {i} up")
+        up, down = layer.up, layer.down
+        composer.norm(name + "network norm", x, layer.network_norm.gain, layer.network_norm.offset, h)
+        hidden = hidden or composer.region(x.rows, up.shape[1])
+        composer.product(name + "up", _own(h, width), up.dense(), hidden, bias=up.bias, function=GELU)
+        composer.unit(f"layer {i} down")
+        composer.product(name + "down", _own(hidden, up.shape[1]), down.dense(), x, bias=down.bias, other=x)
+    composer.norm("last norm", x, last.gain, last.offset, h)
+    return h
+
+
+def _states(lengths: Lengths) -> int:
+    return lengths["states"]
+
+
+def _own(x: Region, width: int) -> View:
+    """The columns of a matrix without those that fill its spans."""
+    return x.view(width=-(-width // DEPTH) * DEPTH)
+
+
+def _flat(convolution: Convolution) -> Array:
+    """[taps * in, out]."""
+    kernel = convolution.kernel.transpose(2, 1, 0)
+    return kernel.reshape(-1, kernel.shape[2])
+
+
+def _projections(attention: Attention, heads: int, lanes: int) -> tuple[Array, Array]:
+    """[width, 3 * lanes * 64] and what is added to it."""
+    parts = (attention.query, attention.key, attention.value)
+    matrix = np.concatenate([_in_lanes(part.dense(), heads, lanes) for part in parts], axis=1)
+    bias = np.concatenate([_in_lanes(_bias(part)[None], heads, lanes)[0] for part in parts])
+    return matrix, bias
+
+
+def _bias(matrix: Matrix) -> Array:
+    return np.zeros(matrix.shape[1], np.float32) if matrix.bias is None else matrix.bias
+
+
+def _in_lanes(x: Array, heads: int, lanes: int) -> Array:
+    """[rows, heads * width] -> [rows, lanes * 64]."""
+    apart = x.reshape(len(x), heads, -1)
+    wide = np.pad(apart, ((0, 0), (0, lanes - heads), (0, LANE - apart.shape[2])))
+    return wide.reshape(len(x), -1)

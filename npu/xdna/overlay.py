@@ -1,0 +1,280 @@
+"""One overlay for whole models in bf16: cores that do what a header says, so that nothing is loaded between layers.
+
+What a core gets comes on two ways: tiles of A [64, 32], the same for all cores of a row, and tiles of B [32, 64], the
+same for all cores of a column. Memory tiles bring both into the order of the matrix unit, and results [64, 64] back into
+rows. A header is a tile of A whose first words say what to do and how often; `composer` writes headers and moves tiles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npu.xdna.design import (
+    Acquire,
+    Block,
+    Call,
+    Choose,
+    Design,
+    Element,
+    Function,
+    Held,
+    Local,
+    Operand,
+    Pattern,
+    Release,
+    Repeat,
+    Sequence,
+    Step,
+    Word,
+    Worker,
+)
+from npu.xdna.gemm import SIDE, SPAN, STACK, TILE, Ways, core, links, ways
+from npu.xdna.oracle import POWERS
+
+DEPTH = 32  # columns of a tile of A, rows of one of B
+OBJECT = TILE * DEPTH  # values of either
+_R, _S, _T = 4, 8, 4  # rows, depth and columns of the matrix unit
+
+A, B, C = (Block(Element.BF16, shape) for shape in ((TILE, DEPTH), (DEPTH, TILE), (TILE, TILE)))
+A_ORDER = Pattern((TILE // _R, DEPTH // _S, _R, _S), (_R * DEPTH, _S, DEPTH, 1))  # [m/4][k/8][4][8]
+B_ORDER = Pattern((DEPTH // _S, TILE // _T, _S, _T), (_S * TILE, _T, TILE, 1))  # [k/8][n/4][8][4]
+C_ORDER = Pattern(
+    (SPAN // _R, _R, TILE // _T, _T), (_R * TILE, _T, _R * _T, 1)
+)  # from [m/4][n/4][4][4] to rows
+
+_SUMS = Block(Element.F32, (TILE, TILE))
+_KEPT = Block(Element.I32, (128,))
+_STATISTICS = Block(Element.I32, (3 * TILE,))
+_TOTAL = Block(Element.F32, (2,))
+_PAIR = Block(Element.BF16, (2, OBJECT))
+_KEYS = Block(Element.BF16, (OBJECT,))
+_POWERS = Block(Element.I32, (256,))
+_LOCALS = {
+    "sums": _SUMS, "kept": _KEPT, "statistics": _STATISTICS, "total": _TOTAL, "pair": _PAIR, "keys": _KEYS,
+}  # fmt: skip
+
+Bits = NDArray[np.uint16]
+
+
+class Operation(IntEnum):
+    """Word 0 of a header: what to do. The words after it are named in `Words`."""
+
+    PRODUCT = 1  # rows of cores have rows of A, columns of cores columns of B
+    SPREAD = 2  # all cores have the same 64 rows of A, and each its own columns of B
+    NORM = 3
+    GROUP_SUMS = 4  # of a norm of all rows together: what this core sees of them
+    GROUP_OUT = 5  # and gives away
+    GROUP_NORM = 6
+    ATTENTION = 7
+    TURN = 8  # rows by their position
+
+
+class Words(IntEnum):
+    """The words of headers. Some mean different things to different operations."""
+
+    OPERATION = 0
+    STEPS = 1  # of depth; of 32 keys; of 256 columns
+    OTHER, KEYS = 2, 2  # 1 where something is added to a product or multiplied with it; keys that there are
+    MULTIPLIED, CAUSAL, SHARE = 3, 3, 3  # 1 or 0; 1 or 0; one over the values that a mean is of, in float
+    SCALE, ROWS, TILES = 4, 4, 4  # of attention, in float; rows that count in a group; tiles of a norm's rows
+    FIRST, BEGINS = 5, 5  # number of the first query; 1 where a group begins
+    QUERIES = 6
+
+
+def header(words: Mapping[int, int | float]) -> Bits:
+    """[2048]: a tile that reaches the cores with these words at its beginning."""
+    laid, values = np.zeros(OBJECT, np.uint16), np.zeros(OBJECT // 2, np.int32)
+    for at, value in words.items():
+        values[at] = np.float32(value).view(np.int32) if isinstance(value, float) else value
+    laid[A_ORDER.indices()] = values.view(np.uint16)
+    return laid
+
+
+def columns(values: NDArray[np.float32]) -> Bits:
+    """[2048]: a tile of B that reaches the cores with these float words at its beginning."""
+    laid, words = np.zeros(OBJECT, np.uint16), np.zeros(OBJECT // 2, np.float32)
+    words[: len(values)] = values
+    laid[B_ORDER.indices()] = words.view(np.uint16)
+    return laid
+
+
+def overlay(stacks: Mapping[str, int], sequences: tuple[Sequence, ...]) -> Design:
+    """The design. stacks: what the kernels need, bytes by name."""
+    kinds: dict[str, tuple[str, tuple[Block | None, ...]]] = {
+        "keep_header": ("keep.cc", (A, _KEPT)),
+        "keep_tile_bf16": ("keep.cc", (A, _PAIR, None)),
+        "zero_f32": ("gemm_bf16.cc", (_SUMS,)),
+        "gemm_bf16": ("gemm_bf16.cc", (A, B, _SUMS)),
+        "start_f32": ("gemm_bf16.cc", (_SUMS, B)),
+        "join_half_f32": ("gemm_bf16.cc", (B, _SUMS, None, None)),
+        "narrow_bf16": ("gemm_bf16.cc", (_SUMS, C)),
+        "add_up_bf16": ("norm_bf16.cc", (A, _SUMS)),
+        "row_statistics_f32": ("norm_bf16.cc", (_SUMS, _KEPT, _STATISTICS)),
+        "group_add_f32": ("norm_bf16.cc", (_SUMS, _KEPT, _TOTAL)),
+        "group_out_f32": ("norm_bf16.cc", (_TOTAL, C)),
+        "group_statistics_f32": ("norm_bf16.cc", (A, _KEPT, _STATISTICS)),
+        "normalise_bf16": ("norm_bf16.cc", (A, _STATISTICS, B, C, None)),
+        "turn_rows_bf16": ("rope_bf16.cc", (A, _PAIR, C, None)),
+        "attention_start_bf16": ("attention_bf16.cc", (_STATISTICS, _SUMS)),
+        "turn_keys_bf16": ("attention_bf16.cc", (B, _KEYS)),
+        "attention_step_bf16": (
+            "attention_bf16.cc",
+            (_PAIR, _KEYS, B, _KEPT, _POWERS, C, _STATISTICS, _SUMS),
+        ),
+        "attention_finish_bf16": ("attention_bf16.cc", (_SUMS, _STATISTICS, C)),
+    }
+    functions = tuple(
+        Function(name, source, blocks, stacks[name]) for name, (source, blocks) in kinds.items()
+    )
+    fifos = ways(Ways(A, A_ORDER, B, B_ORDER, Element.BF16, C_ORDER, a_depth=2, c_depth=1))
+    workers = tuple(_Core(column, row).worker() for column in range(SIDE) for row in range(SIDE))
+    return Design("overlay_bf16", fifos, links(), workers, functions, sequences)
+
+
+class _Core:
+    """The program of one core."""
+
+    def __init__(self, column: int, row: int) -> None:
+        self._column, self._row = column, row
+        self._a, self._b, self._c = f"a{row}", f"b{column}", f"c{column}_{row}"
+
+    def worker(self) -> Worker:
+        bodies = {
+            Operation.PRODUCT: self._product(),
+            Operation.SPREAD: self._spread(),
+            Operation.NORM: (
+                _call("zero_f32", "sums"),
+                Repeat(_word(Words.TILES), self._passing(self._a, self._add_up())),
+                _call("row_statistics_f32", "sums", "kept", "statistics"),
+                *self._normalised(),
+            ),
+            Operation.GROUP_SUMS: (
+                _call("zero_f32", "sums"),
+                self._by_columns(lambda half: self._add_up()),
+                _call("group_add_f32", "sums", "kept", "total"),
+            ),
+            Operation.GROUP_OUT: self._passing(self._c, _call("group_out_f32", "total", Held(self._c))),
+            Operation.GROUP_NORM: (
+                *self._passing(self._a, _call("group_statistics_f32", Held(self._a), "kept", "statistics")),
+                *self._normalised(),
+            ),
+            Operation.ATTENTION: self._attention(),
+            Operation.TURN: (
+                *(step for which in range(2) for step in self._passing(self._a, self._keep(which))),
+                self._by_columns(
+                    lambda half: _call("turn_rows_bf16", Held(self._a), "pair", Held(self._c), half), self._c
+                ),
+            ),
+        }
+        body = (
+            *self._passing(self._a, _call("keep_header", Held(self._a), "kept")),
+            Choose(_word(Words.OPERATION), {int(operation): steps for operation, steps in bodies.items()}),
+        )
+        tables = {"powers": (_POWERS, POWERS.astype(np.int32).tobytes())}
+        tile = core(self._column, self._row)
+        return Worker(tile, (Repeat(None, body),), dict(_LOCALS), tables, STACK)
+
+    def _product(self) -> tuple[Step, ...]:
+        step = self._passing(self._a, *self._passing(self._b, self._multiply()))
+        return self._closed(Repeat(_word(Words.STEPS), step), own_columns=False)
+
+    def _spread(self) -> tuple[Step, ...]:
+        step = self._passing(self._a, *self._each_row(self._b, self._multiply()))
+        return self._closed(Repeat(_word(Words.STEPS), step), own_columns=True)
+
+    def _closed(self, summed: Step, own_columns: bool) -> tuple[Step, ...]:
+        """Sums, and what follows them. Every row's half of what is joined comes down the column."""
+        start = _call("start_f32", "sums", Held(self._b))
+        halves: list[Step] = []
+        for row in range(SIDE):
+            for which in range(2):
+                join = _call("join_half_f32", Held(self._b), "sums", which, _word(Words.MULTIPLIED))
+                halves += self._passing(self._b, *((join,) if row == self._row else ()))
+        return (
+            _call("zero_f32", "sums"),
+            summed,
+            *(self._each_row(self._b, start) if own_columns else self._passing(self._b, start)),
+            Choose(_word(Words.OTHER), {1: tuple(halves)}),
+            *self._passing(self._c, _call("narrow_bf16", "sums", Held(self._c))),
+        )
+
+    def _normalised(self) -> tuple[Step, ...]:
+        """Rows pass once more."""
+
+        def own(half: int) -> Step:
+            return _call("normalise_bf16", Held(self._a), "statistics", Held(self._b), Held(self._c), half)
+
+        return (self._by_columns(own, self._c, self._b),)
+
+    def _attention(self) -> tuple[Step, ...]:
+        queries: list[Step] = []
+        for head in range(SIDE):  # each column of cores has one
+            for which in range(2):
+                queries += self._passing(self._a, *((self._keep(which),) if head == self._column else ()))
+        step = (
+            *self._passing(self._b, _call("turn_keys_bf16", Held(self._b), "keys")),
+            *self._passing(
+                self._b,
+                _call(
+                    "attention_step_bf16",
+                    "pair", "keys", Held(self._b), "kept", "powers", Held(self._c), "statistics", "sums",
+                ),
+            ),
+        )  # fmt: skip
+        return (
+            *queries,
+            *self._passing(
+                self._c,
+                _call("attention_start_bf16", "statistics", "sums"),
+                Repeat(_word(Words.STEPS), step),
+                _call("attention_finish_bf16", "sums", "statistics", Held(self._c)),
+            ),
+        )
+
+    # what these are made of
+
+    def _multiply(self) -> Step:
+        return _call("gemm_bf16", Held(self._a), Held(self._b), "sums")
+
+    def _add_up(self) -> Step:
+        return _call("add_up_bf16", Held(self._a), "sums")
+
+    def _keep(self, which: int) -> Step:
+        return _call("keep_tile_bf16", Held(self._a), "pair", which)
+
+    def _passing(self, fifo: str, *inner: Step) -> tuple[Step, ...]:
+        """An object comes, something is done, and it goes."""
+        return (Acquire(fifo), *inner, Release(fifo))
+
+    def _each_row(self, fifo: str, own: Step) -> tuple[Step, ...]:
+        """An object for each row of cores passes, and one is this core's."""
+        found: list[Step] = []
+        for row in range(SIDE):
+            found += self._passing(fifo, *((own,) if row == self._row else ()))
+        return tuple(found)
+
+    def _by_columns(self, own: Callable[[int], Step], *held: str) -> Step:
+        """Tiles of 256 columns pass, again and again; 64 of them are this core's, as two tiles, for which it holds more."""
+        steps: list[Step] = []
+        for column in range(SIDE):
+            inner: tuple[Step, ...] = ()
+            for half in range(2):
+                inner += self._passing(self._a, *((own(half),) if column == self._column else ()))
+            if column == self._column:
+                for fifo in held:
+                    inner = self._passing(fifo, *inner)
+            steps += inner
+        return Repeat(_word(Words.STEPS), tuple(steps))
+
+
+def _call(function: str, *operands: Operand | str) -> Call:
+    """Names are those of local buffers."""
+    return Call(function, tuple(Local(each) if isinstance(each, str) else each for each in operands))
+
+
+def _word(at: Words) -> Word:
+    return Word("kept", int(at))

@@ -1,0 +1,216 @@
+"""The overlay's operations on the whole array: what the kernels' oracles say of whole matrices, bit for bit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from npu.backends.reference import gelu
+from npu.xdna import oracle
+from npu.xdna.array import Array
+from npu.xdna.check import check
+from npu.xdna.composer import LANE, Composer, Constants, Function, Region, View
+from npu.xdna.design import Design
+from npu.xdna.gemm import SPAN
+from npu.xdna.host_kernels import HostKernels
+from npu.xdna.oracle import from_bf16, to_bf16
+from npu.xdna.oracle_bf16 import attention_bf16, layer_norm_bf16, rope_bf16
+from npu.xdna.overlay import overlay
+
+Bits = NDArray[np.uint16]
+
+GELU = Function.of(gelu)
+TANH = Function.of(np.tanh, bounded=True)
+
+
+def chance(seed: int, *shape: int) -> NDArray[np.float32]:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+class Bench:
+    """A composer whose stages are run at once, on memory that can be looked at."""
+
+    def __init__(self, kernels: HostKernels, seed: int = 0) -> None:
+        self.constants = Constants()
+        self.composer = Composer(self.constants)
+        self._kernels = kernels
+        self._seed = seed
+        self._inputs: list[tuple[Region, Bits]] = []
+
+    def matrix(self, values: Bits, more_rows: int = 0) -> Region:
+        """A region that holds this."""
+        rows, width = values.shape
+        region = self.composer.region(rows, width, more_rows)
+        self._inputs.append((region, values))
+        return region
+
+    def design(self) -> Design:
+        """Everything composed so far as one dispatch."""
+        composer = self.composer
+        sequence = composer.sequence("all", composer.units, composer.work)
+        return overlay(self._kernels.stacks, (sequence,))
+
+    def run(self, design: Design | None = None, **lengths: int) -> Bits:
+        """-> the work buffer afterwards."""
+        work = np.full(self.composer.work, 0x7FC0, np.uint16)  # what nobody wrote is no number
+        for region, values in self._inputs:
+            rows, width = values.shape
+            whole = np.zeros((region.rows, region.width), np.uint16)
+            whole[:rows, :width] = values
+            work[region.offset : region.offset + whole.size] = whole.ravel()
+        memory = {"constants": self.constants.laid(), "headers": self.composer.headers(lengths), "work": work}
+        array = Array(design or self.design(), self._kernels, seed=self._seed)
+        array.run("all", {name: each.view(np.uint8) for name, each in memory.items()})
+        return work
+
+    @staticmethod
+    def read(work: Bits, region: Region, rows: int, width: int) -> Bits:
+        """The corner of a region."""
+        end = region.offset + region.rows * region.width
+        return work[region.offset : end].reshape(-1, region.width)[:rows, :width]
+
+
+@pytest.fixture(params=range(2))
+def bench(kernels: HostKernels, request: pytest.FixtureRequest) -> Bench:
+    bench = Bench(kernels, request.param)
+    bench.composer.unit("all")
+    return bench
+
+
+def test_product(bench: Bench) -> None:
+    """With a function, with what is added, with what is multiplied; parts of tiles are filled with zeros."""
+    a, weights, bias = to_bf16(chance(1, 70, 96)), chance(2, 96, 300), chance(3, 300)
+    other = to_bf16(chance(4, 70, 300))
+    x, added = bench.matrix(a), bench.matrix(other)
+    first, second, third = (bench.composer.region(70, 300) for _ in range(3))
+    view = x.view(width=96)
+    bench.composer.product("tanh", view, weights * 4, first, bias=bias, function=TANH)
+    bench.composer.product("gelu", view, weights, second, bias=bias, function=GELU, other=added)
+    bench.composer.product("gated", view, weights, third, other=added, multiplied=True)
+    work = bench.run()
+
+    def sums(times: float) -> NDArray[np.float32]:
+        return oracle.product_bf16(a, to_bf16(weights * np.float32(times)), np.zeros((70, 300), np.float32))
+
+    expected = (
+        (first, oracle.epilogue_bf16(sums(4), bias, TANH.table, bounded=True)),
+        (second, oracle.epilogue_bf16(sums(1), bias, GELU.table, other)),
+        (third, oracle.epilogue_bf16(sums(1), 0 * bias, None, other, multiplied=True)),
+    )
+    for region, wanted in expected:
+        assert np.array_equal(bench.read(work, region, 70, 300), wanted)
+        assert len(np.unique(wanted)) > 400
+    assert not bench.read(work, third, SPAN, 512)[:, 300:].any()
+
+
+def test_convolution(bench: Bench) -> None:
+    """Rows that overlap are read from where they are; only by strides."""
+    x, weights = to_bf16(chance(1, 600, 64)), chance(2, 3 * 64, 128)
+    region = bench.matrix(x, more_rows=3)
+    out = bench.composer.region(250, 128)
+    bench.composer.product("convolution", region.convolved(2, 3, 64), weights, out)
+    work = bench.run()
+    seen = np.stack([x[2 * row : 2 * row + 3].ravel() for row in range(250)])
+    sums = oracle.product_bf16(seen, to_bf16(weights), np.zeros((250, 128), np.float32))
+    assert np.array_equal(bench.read(work, out, 250, 128), to_bf16(sums))
+
+
+def test_norm(bench: Bench) -> None:
+    """Of rows of 300 values, in place."""
+    x, gain, offset = to_bf16(chance(1, 300, 300) * 3 + 2), chance(2, 300), chance(3, 300)
+    region = bench.matrix(x)
+    bench.composer.norm("norm", region, gain, offset, region)
+    work = bench.run()
+    found = bench.read(work, region, 300, 300)
+    whole = np.pad(from_bf16(x), ((0, 0), (0, 20)))  # sums go over whole groups of eight
+    assert np.abs(found.astype(np.int64) - layer_norm_of(whole, gain, offset)).max() <= 1
+    assert not bench.read(work, region, 300, 512)[:, 300:].any()
+
+
+def layer_norm_of(x: NDArray[Any], gain: NDArray[Any], offset: NDArray[Any]) -> NDArray[np.int64]:
+    values = x[:, : len(gain)].astype(np.float64)
+    values -= values.mean(axis=1, keepdims=True)
+    exact = values / np.sqrt(values.var(axis=1, keepdims=True) + 1e-5) * gain + offset
+    return to_bf16(exact).astype(np.int64)
+
+
+def test_norm_is_the_kernels(bench: Bench) -> None:
+    """Bit for bit, where rows fill their spans."""
+    x, gain, offset = to_bf16(chance(1, 256, 512) * 3 + 2), chance(2, 512), chance(3, 512)
+    region, out = bench.matrix(x), bench.composer.region(256, 512)
+    bench.composer.norm("norm", region, gain, offset, out)
+    assert np.array_equal(bench.read(bench.run(), out, 256, 512), layer_norm_bf16(x, gain, offset))
+
+
+@pytest.mark.parametrize("rows", [256, 401])
+def test_group_norm(bench: Bench, rows: int) -> None:
+    """All rows that count are one group, whatever lies behind them."""
+    values = chance(1, 512, 96) * 2 + 1
+    values[rows:] = 1e6
+    x, gain, offset = to_bf16(values), chance(2, 96), chance(3, 96)
+    region = bench.matrix(x)
+    bench.composer.group_norm("group norm", region, gain, offset, region, lambda lengths: lengths["rows"])
+    found = from_bf16(bench.read(bench.run(rows=rows), region, rows, 96))
+    exact = from_bf16(x)[:rows].astype(np.float64)
+    exact = (exact - exact.mean()) / np.sqrt(exact.var() + 1e-5) * gain + offset
+    assert np.allclose(found, exact, rtol=2**-7, atol=1e-3)
+
+
+def test_turn(bench: Bench) -> None:
+    """Every head of a row by the same angles."""
+    heads, angles = 8, chance(1, 300, 16)
+    x = to_bf16(chance(2, 300, heads * LANE))
+    region = bench.matrix(x)
+    bench.composer.turn("rotation", region, heads, angles)
+    found = bench.read(bench.run(), region, 300, heads * LANE)
+    cosine, sine = to_bf16(np.cos(angles)), to_bf16(np.sin(angles))
+    for head in range(heads):
+        lane = slice(head * LANE, (head + 1) * LANE)
+        assert np.array_equal(found[:, lane], rope_bf16(x[:, lane], cosine, sine))
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_attention(bench: Bench, causal: bool) -> None:
+    """Eight heads, two spans of queries, keys that end within a tile."""
+    heads, rows, keys = 8, 300, 289
+    each = heads * LANE
+    qkv = to_bf16(chance(1, 512, 3 * each))
+    region, out = bench.matrix(qkv), bench.composer.region(512, each)
+    bench.composer.attention(
+        "attention", region, region.part(each), region.part(2 * each), out, heads=heads, scale=1 / 6,
+        queries=lambda n: n["queries"], keys=lambda n: n["keys"], causal=causal,
+    )  # fmt: skip
+    found = bench.read(bench.run(queries=rows, keys=keys), out, 512, each)
+    scale = np.float32(256 / np.log(2) / 6)
+    for head in range(heads):
+        q, k, v = (qkv[:, part * each + head * LANE :][:, :LANE] for part in range(3))
+        for row in range(0, 320, 64):
+            expected = attention_bf16(
+                q[row : row + 64], k, v, scale, row, keys, causal, int(np.clip(rows - row, 0, 64))
+            )
+            assert np.array_equal(found[row : row + 64, head * LANE : (head + 1) * LANE], expected)
+
+
+def test_limits(bench: Bench) -> None:
+    """It fits the hardware, tables and stack included."""
+    bench.composer.product("one", View(0, 32, 32), chance(1, 32, 64), bench.composer.region(8, 64))
+    assert not check(bench.design())
+
+
+@pytest.mark.parametrize("fifo", ["a1", "b2", "C0"])
+def test_wrong_strides(bench: Bench, fifo: str) -> None:
+    """Make a wrong product."""
+    x, out = bench.matrix(to_bf16(chance(1, 256, 64))), bench.composer.region(256, 256)
+    bench.composer.product("product", x.view(width=64), chance(2, 64, 256), out)
+    design = bench.design()
+    right = bench.read(bench.run(design), out, 256, 256)
+    order = design.fifo(fifo).sent
+    assert order is not None
+    sizes, strides = ((each[1], each[0], *each[2:]) for each in (order.sizes, order.strides))
+    changed = replace(design.fifo(fifo), sent=replace(order, sizes=sizes, strides=strides))
+    wrong = replace(design, fifos=tuple(changed if each.name == fifo else each for each in design.fifos))
+    assert not np.array_equal(bench.read(bench.run(wrong), out, 256, 256), right)
