@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -11,13 +12,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from npu.word_errors import word_errors
 from streaming.containers import decode_container
 
-__all__ = ["word_errors"]
-
 SAMPLE_RATE = 16_000
-EVALSET = Path(__file__).parents[2] / "shared" / "evalset"
+SHARED = Path(os.environ.get("AMANUENSIS_SHARED", Path(__file__).parents[2] / "shared"))
+EVALSET = SHARED / "evalset"
 PACKAGE_CLIPS = ("two_cities.wav", "endgame_nagg_nell.wav", "beckett.wav")
 
 
