@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,9 @@ ITERATIONS = NPU1.limits[Kind.SHIM].fields.iterations  # of a transfer
 _DESCRIPTORS = NPU1.limits[Kind.SHIM].descriptors
 
 Values = NDArray[Any]
-Lengths = Mapping[str, int]  # what a window's length decides, by name
-Said = int | float | Callable[[Lengths], int | float]  # a word of a header
+Counts = NDArray[np.int64]  # of each of 64 rows
+Lengths = Mapping[str, Any]  # what a window's length decides, by name: numbers, and counts
+Said = int | float | Callable[[Lengths], int | float | Counts]  # a word of a header, or 64
 
 
 class Constants:
@@ -81,7 +83,7 @@ class Composition:
         self,
         constants: Constants,
         item: Block,
-        header: Callable[[Mapping[int, int | float]], Values],
+        header: Callable[[Mapping[int, int | float | Counts]], Values],
         operation: int,
     ) -> None:
         """item: what comes to a core at a time; header: that with words at its beginning; operation: the word that says
@@ -150,6 +152,7 @@ def whole_spans(n: int) -> int:
     return -(-n // SPAN) * SPAN
 
 
+@cache
 def within(rows: Callable[[Lengths], int], first: int) -> Callable[[Lengths], int]:
     """How many of 64 rows from the first on there are."""
     return lambda lengths: int(np.clip(rows(lengths) - first, 0, TILE))

@@ -45,6 +45,7 @@ _LOCALS = {
 }  # fmt: skip
 
 Bytes = NDArray[np.uint8]
+Counts = NDArray[np.int64]  # no word of these headers is 64 of them
 
 
 class Operation(IntEnum):
@@ -75,7 +76,7 @@ class Words(IntEnum):
     QUERIES = 7
 
 
-def header(words: Mapping[int, int | float]) -> Bytes:
+def header(words: Mapping[int, int | float | Counts]) -> Bytes:
     """[4096]: a tile that reaches the cores with these words at its beginning."""
     laid, values = np.zeros(OBJECT, np.uint8), np.zeros(OBJECT // 4, np.int32)
     for at, value in words.items():
