@@ -118,28 +118,30 @@ class Constants:
 
 
 class _Moves:
-    """Transfers of a stage, awaited as soon as a shim has no descriptor left."""
+    """Transfers of a stage, awaited as soon as a shim has no descriptor left, or a channel no place in its queue."""
 
     def __init__(self) -> None:
         self.steps: list[Start | Await] = []
-        self._live: Counter[int] = Counter()  # by shim
-        self._fifos: dict[str, None] = {}
+        self._live: Counter[str] = Counter()  # by fifo, and by the number of a shim
 
     def together(self, of_shim: Callable[[int], Iterable[Start]]) -> None:
         """Transfers of all shims that need each other: they are under way at the same time."""
         group = [start for i in range(SIDE) for start in of_shim(i)]
-        needed = Counter(int(each.fifo[1]) for each in group)
-        if any(self._live[shim] + n > _DESCRIPTORS for shim, n in needed.items()):
+        needed = Counter(name for each in group for name in (each.fifo, each.fifo[1]))
+        if any(self._live[name] + n > _limit(name) for name, n in needed.items()):
             self.settle()
         self.steps += group
         self._live += needed
-        self._fifos |= dict.fromkeys(each.fifo for each in group)
 
     def settle(self) -> None:
         """Waits for all of them, results first."""
-        self.steps += [Await(fifo) for fifo in sorted(self._fifos, reverse=True)]
+        self.steps += [Await(name) for name in sorted(self._live, reverse=True) if not name.isdigit()]
         self._live.clear()
-        self._fifos.clear()
+
+
+def _limit(name: str) -> int:
+    """Transfers under way of a fifo, or of a shim by its number."""
+    return _DESCRIPTORS if name.isdigit() else NPU1.queued
 
 
 class Composer:
@@ -405,11 +407,8 @@ class Composer:
             row = m + i * TILE
             words = {**shared, Words.QUERIES: _within(queries, row)}
             yield self._head(i, self._header(Operation.ATTENTION, words))
-            for column in range(SIDE):
-                at = query.offset + row * query.width + (first + column) * LANE
-                pattern = Pattern((2, _ROWS_OF_UNIT, DEPTH), (DEPTH, query.width, 1), at)
-                times = TILE // _ROWS_OF_UNIT
-                yield Start(f"A{i}", "work", pattern, times, _ROWS_OF_UNIT * query.width)
+            lanes = View(query.offset + first * LANE, query.width, SIDE * LANE)
+            yield _rows(i, lanes, row)
             yield from _keys(i, seen.key, seen.value, first + i)
             if own is not None:
                 keys, values = (replace(each, rows=TILE) for each in own)
@@ -452,9 +451,6 @@ class Composer:
         moves.settle()
         counted = {kernel: n * times for kernel, n in calls.items() if n}
         self._unit.append(Stage(name, tuple(moves.steps), counted))
-
-
-_ROWS_OF_UNIT = 4  # rows that the matrix unit takes at a time
 
 
 def whole_spans(n: int) -> int:
