@@ -330,11 +330,8 @@ class Composer(Composition):
             row = m + i * TILE
             words = {**shared, Words.QUERIES: within(queries, row)}
             yield self._head(i, self._header(Operation.ATTENTION, words))
-            for column in range(SIDE):
-                at = query.offset + row * query.width + (first + column) * LANE
-                pattern = Pattern((2, _ROWS_OF_UNIT, DEPTH), (DEPTH, query.width, 1), at)
-                times = TILE // _ROWS_OF_UNIT
-                yield Start(f"A{i}", "work", pattern, times, _ROWS_OF_UNIT * query.width)
+            lanes = View(query.offset + first * LANE, query.width, SIDE * LANE)
+            yield _rows(i, lanes, row)
             yield from _keys(i, seen.key, seen.value, first + i)
             if own is not None:
                 keys, values = (replace(each, rows=TILE) for each in own)
@@ -359,9 +356,6 @@ class Composer(Composition):
         place = self._constants.place((name, i), lambda: _gains(gain, offset, i, rounds))
         gains = Start(f"B{i}", "constants", Pattern((rounds * OBJECT,), (1,), place))
         return [gains, _columns(i, to, m, rounds)]
-
-
-_ROWS_OF_UNIT = 4  # rows that the matrix unit takes at a time
 
 
 @cache

@@ -52,28 +52,30 @@ class Constants:
 
 
 class Moves:
-    """Transfers of a stage, awaited as soon as a shim has no descriptor left."""
+    """Transfers of a stage, awaited as soon as a shim has no descriptor left, or a channel no place in its queue."""
 
     def __init__(self) -> None:
         self.steps: list[Start | Await] = []
-        self._live: Counter[int] = Counter()  # by shim
-        self._fifos: dict[str, None] = {}
+        self._live: Counter[str] = Counter()  # by fifo, and by the number of a shim
 
     def together(self, of_shim: Callable[[int], Iterable[Start]]) -> None:
         """Transfers of all shims that need each other: they are under way at the same time."""
         group = [start for i in range(SIDE) for start in of_shim(i)]
-        needed = Counter(int(each.fifo[1]) for each in group)
-        if any(self._live[shim] + n > _DESCRIPTORS for shim, n in needed.items()):
+        needed = Counter(name for each in group for name in (each.fifo, each.fifo[1]))
+        if any(self._live[name] + n > _limit(name) for name, n in needed.items()):
             self.settle()
         self.steps += group
         self._live += needed
-        self._fifos |= dict.fromkeys(each.fifo for each in group)
 
     def settle(self) -> None:
         """Waits for all of them, results first."""
-        self.steps += [Await(fifo) for fifo in sorted(self._fifos, reverse=True)]
+        self.steps += [Await(name) for name in sorted(self._live, reverse=True) if not name.isdigit()]
         self._live.clear()
-        self._fifos.clear()
+
+
+def _limit(name: str) -> int:
+    """Transfers under way of a fifo, or of a shim by its number."""
+    return _DESCRIPTORS if name.isdigit() else NPU1.queued
 
 
 class Composition:
