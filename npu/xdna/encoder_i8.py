@@ -18,7 +18,6 @@ from npu.xdna.oracle import Rows
 from npu.xdna.quant import HEAD_SHIFT, Cross, Heads, Layer, Normalisation, Product, QuantisedEncoder
 
 Fixed = NDArray[np.int16]
-ROTATED_STEP = 16  # pairs that `rope_i16` turns at once
 
 
 class Operators(Protocol):
@@ -159,7 +158,7 @@ class NumpyOperators:
 
 
 def value_scales(scale: NDArray[np.int32], factor: int) -> NDArray[np.int32]:
-    """Scales of values as `attention_step` takes them."""
+    """Scales of values as `attention_step_i8` takes them."""
     found = oracle.round_even(scale.astype(np.int64) * factor, HEAD_SHIFT)
     return np.minimum(found, oracle.VALUE_STEPS).astype(np.int32)
 

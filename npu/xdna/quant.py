@@ -4,7 +4,7 @@ Weights have a scale for each output channel and activations one for each frame,
 before is calibrated on recordings: the fraction bits of 16-bit values, with room for twice of what was seen, and how
 inputs are smoothed. Nothing that folds into a matrix costs anything on the array, so each matrix is made for inputs
 
-  - divided by a factor of each column, which norms and `quantise_i8` apply as their gain (`scaling.smoothing`), and
+  - divided by a factor of each column, which norms and `quantise` apply as their gain (`scaling.smoothing`), and
   - behind a norm, centred: its offset moves each column's mean to zero, and the bias takes that back.
 
 Gains are rounded first and matrices made for what they became, so that rounding them loses nothing.
@@ -44,7 +44,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, eq=False)
 class Normalisation:
-    """What `layer_norm_i8` is given beside its rows."""
+    """What the norm of the overlay in 8 bits is given beside its rows."""
 
     gain: NDArray[np.int32]  # [width], 12 fraction bits
     offset: NDArray[np.int32]  # [width], 12 fraction bits
@@ -56,7 +56,7 @@ class Normalisation:
 
 @dataclass(frozen=True, eq=False)
 class Product:
-    """A matrix in 8 bits, and what `epilogue_i16` is given."""
+    """A matrix in 8 bits, and what the epilogue is given."""
 
     values: NDArray[np.int8]  # [k, n]
     channel: NDArray[np.int32]  # [n]
@@ -69,7 +69,7 @@ class Product:
 
 @dataclass(frozen=True, eq=False)
 class Convolved:
-    """A convolution as a product of gathered rows: `quantise_i8` with a gain, then the product with GELU."""
+    """A convolution as a product of gathered rows: rows in 8 bits after a gain, then the product with GELU."""
 
     gain: NDArray[np.int32]  # [taps * channels], 12 fraction bits
     product: Product
@@ -79,7 +79,7 @@ class Convolved:
 
 @dataclass(frozen=True, eq=False)
 class Heads:
-    """How the scales of rows become those of `attention_step`. Those of queries and keys are used as they are."""
+    """How the scales of rows become those of `attention_step_i8`. Those of queries and keys are used as they are."""
 
     shifts: tuple[int, int]  # of queries and keys
     value: NDArray[
@@ -97,7 +97,7 @@ class Layer:
     key: Product
     value: Product
     heads: Heads
-    seen_gain: NDArray[np.int32]  # [width]: of what attention gives, for `quantise_i8`
+    seen_gain: NDArray[np.int32]  # [width]: of what attention gives, before it is in 8 bits
     output: Product  # with the residual
     network_norm: Normalisation
     up: Product
@@ -278,7 +278,7 @@ def _norm_and_products(
 def _rows_and_product(
     x: Array, steps: Array, matrix: Array, bias: Array | None, to_bits: int, gelu: bool = False
 ) -> tuple[NDArray[np.int32], Product]:
-    """The gain of `quantise_i8`, and the product behind it.
+    """The gain of rows, and the product behind them.
 
     x [rows, k]: what goes in; steps [k]: what 1 stands for in each of its columns; to_bits: fraction bits of the
     output. What the matrix loses by rounding is made good, on average, by the bias.
