@@ -32,6 +32,7 @@ from streaming.errors import ModelError
 HEAD_SHIFT = 20  # fraction bits of what the scales of values are multiplied by
 _LARGEST_GAIN = 4.0  # of those that 12 fraction bits hold, below 8
 _LARGEST_OFFSET = 7.5
+_QUIET = 0.2  # of the largest input: no other is expected to stay below it
 _TRIED = 10  # numbers of fraction bits
 _ROOM = (
     1.25  # how much larger what goes into GELU, and the scale of a head's values, may get than what was seen
@@ -252,9 +253,7 @@ def _norm_and_products(
     matrices = [each.dense() * np.float32(factor) for each, factor, _ in wanted]
     offset = np.zeros(len(norm.gain)) if norm.offset is None else norm.offset.astype(np.float64)
     centre = normal.mean(axis=0, dtype=np.float64)
-    smooth = smoothing(np.abs(normal - centre).max(axis=0), np.concatenate(matrices, axis=1)).astype(
-        np.float64
-    )
+    smooth = _smoothing(np.abs(normal - centre).max(axis=0), np.concatenate(matrices, axis=1))
     gain, start = norm.gain / smooth, (offset - centre) / smooth
     factor = min(_LARGEST_GAIN / np.abs(gain).max(), _LARGEST_OFFSET / max(float(np.abs(start).max()), 1e-9))
     one = 1 << oracle.GAIN_BITS
@@ -283,7 +282,7 @@ def _rows_and_product(
     x [rows, k]: what goes in; steps [k]: what 1 stands for in each of its columns; to_bits: fraction bits of the
     output. What the matrix loses by rounding is made good, on average, by the bias.
     """
-    smooth = smoothing(np.abs(x).max(axis=0), matrix).astype(np.float64)
+    smooth = _smoothing(np.abs(x).max(axis=0), matrix)
     wanted = steps / smooth
     largest = int(np.floor(log2(_LARGEST_GAIN / wanted.max())))
     for bits in range(largest, largest - _TRIED, -1):
@@ -311,6 +310,11 @@ def _product(
         weights.values, scales.channel, np.round(bias * 2.0**to_bits).astype(np.int32), scales.channel_shift,
         scales.token_shift, to_bits, table,
     )  # fmt: skip
+
+
+def _smoothing(largest: Array, matrix: Array) -> NDArray[np.float64]:
+    """largest [k]: magnitudes that inputs reached in the calibration; those that kept quiet may yet be loud."""
+    return smoothing(np.maximum(largest, _QUIET * largest.max()), matrix).astype(np.float64)
 
 
 def _gelu_table(bits: int) -> NDArray[np.int16]:
