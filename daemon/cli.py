@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from clients.address import DEFAULT_URL
-from daemon import models_cli, voices_cli
+from daemon import models_cli, npu_commands, voices_cli
 from daemon.options import ConfigFile, Session, Speakers, Token, Url
 from daemon.options import examples as _examples
 
@@ -31,6 +31,7 @@ app = typer.Typer(
 
 app.add_typer(voices_cli.app, name="voices")
 app.add_typer(models_cli.app, name="models")
+app.add_typer(npu_commands.app, name="npu")
 
 
 def _version(wanted: bool) -> None:

@@ -44,6 +44,14 @@ def encoder_graph(weights: Weights) -> bytes:
     return build.serialize()
 
 
+def cross_graph(weights: Weights) -> bytes:
+    """`states` [1, frames, width], made elsewhere -> what `encoder_graph` makes of them for the decoder."""
+    build = LayerBuilder("cross")
+    build.input("states", np.float32, [1, "frames", WIDTH])
+    _cross_attention(build, weights.decoder, "states")
+    return build.serialize()
+
+
 def _stem(build: LayerBuilder, weights: Weights) -> str:
     """Three strided convolutions as matrix products over gathered rows -> [1, frames, width]."""
     first, second, third = weights.stem

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from npu.architecture import Architecture, Spectrogram
 from npu.backends.onnx import OnnxBackend, provider_of
+from npu.backends.xdna import Elsewhere, HybridBackend
 from npu.checkpoint import Checkpoint
 from npu.kept import cache_key, kept_graph
 from npu.mel import HOP, log_mel
 from npu.whisper_decoder import decoder_graph, lockstep_graph
-from npu.whisper_encoder import encoder_graph
+from npu.whisper_encoder import cross_graph, encoder_graph
 from npu.whisper_weights import FRAMES_PER_STATE, PRECISIONS, block_of
 from streaming.errors import ModelError
 
@@ -36,12 +37,13 @@ def load_backend(
     precision: str,
     threads: int,
     progress: Callable[[str], None],
+    elsewhere: Callable[[Checkpoint], Elsewhere] | None = None,
 ) -> tuple[OnnxBackend, Architecture]:
     """The checkpoint in a folder, resident, with its graphs built or out of the cache folder.
 
     precision: how matrices are stored and multiplied, "int8", "fp16" (multiplied in float32 on a CPU) or "fp32".
-    threads: how many work on one call. `progress` gets a line for each slow step. ModelError says what is wrong with
-    the folder, the device or the precision.
+    threads: how many work on one call. `progress` gets a line for each slow step. elsewhere: what runs the encoder
+    instead of the device. ModelError says what is wrong with the folder, the device or the precision.
     """
     provider_of(device)  # refuses before anything slow
     if precision not in PRECISIONS:
@@ -60,7 +62,10 @@ def load_backend(
     progress(f"Loading {architecture.name}")
     parts = (("encoder", encoder_graph), ("decoder", decoder_graph), ("lockstep", lockstep_graph))
     encoder, decoder, lockstep = (partial(graph, part, build) for part, build in parts)
-    return OnnxBackend(architecture, encoder, decoder, lockstep, device, threads), architecture
+    if elsewhere is None:
+        return OnnxBackend(architecture, encoder, decoder, lockstep, device, threads), architecture
+    found, cross = elsewhere(checkpoint), partial(graph, "cross", cross_graph)
+    return HybridBackend(architecture, found, cross, encoder, decoder, lockstep, threads), architecture
 
 
 def architecture_of(checkpoint: Checkpoint) -> Architecture:

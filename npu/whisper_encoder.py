@@ -34,6 +34,15 @@ def encoder_graph(checkpoint: Checkpoint, architecture: Architecture, precision:
     return build.serialize()
 
 
+def cross_graph(checkpoint: Checkpoint, architecture: Architecture, precision: str) -> bytes:
+    """`states` [1, states, width], made elsewhere -> what `encoder_graph` makes of them for the decoder."""
+    weights = WhisperWeights(checkpoint, precision)
+    build = LayerBuilder("cross")
+    build.input("states", np.float32, [1, "states", weights.sizes.width])
+    _cross_attention(build, architecture, weights, "states", small=precision == "int8")
+    return build.serialize()
+
+
 def _stem(build: LayerBuilder, weights: WhisperWeights) -> str:
     """Two convolutions over time, with a row of zeros at either end of what they see -> [1, states, width].
 

@@ -356,10 +356,12 @@ class OnnxBackend:
         samples = len(features) * self.architecture.samples_per_state // shape.frames_per_state
         return self._encoded(shape.fitted(features, short), samples)
 
+    def _listen(self, prepared: Array) -> list[OrtValue]:
+        """What an encoder takes -> what the decoder wants of it, in the order of `cross`."""
+        return run_encoder(self._encoder, self.cross, "audio", prepared)
+
     def _encoded(self, prepared: Array, samples: int) -> OnnxEncoded:
-        values = self._encoder.run_with_ort_values(
-            list(self.cross), {"audio": OrtValue.ortvalue_from_numpy(np.ascontiguousarray(prepared))}
-        )
+        values = self._listen(prepared)
         capacity = self.architecture.token_limit(samples, SAMPLE_RATE) + 2
         encoded = OnnxEncoded(self, dict(zip(self.cross, values, strict=True)), 0, capacity)
         encoded.frames = min(self.architecture.states(samples), encoded.states)
@@ -380,6 +382,14 @@ class OnnxBackend:
             if self._batches is None:
                 self._batches = load_session(self._lockstep(), self._device, self._threads)
         return OnnxBatch(self._batches, self.architecture, ours, attended)
+
+
+def run_encoder(
+    session: onnxruntime.InferenceSession, outputs: Iterable[str], name: str, values: Array
+) -> list[OrtValue]:
+    """Outputs for one input, left where the session puts them."""
+    given = OrtValue.ortvalue_from_numpy(np.ascontiguousarray(values))
+    return list(session.run_with_ort_values(list(outputs), {name: given}))
 
 
 def _bind(binding: Any, name: str, value: NDArray[Any]) -> None:

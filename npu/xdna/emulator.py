@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npu.xdna.array import Array, Kernels
-from npu.xdna.design import Design
+from npu.xdna.design import Design, Start
+from npu.xdna.design import Sequence as HostSequence
 from npu.xdna.target import NPU1
 from streaming.errors import ModelError
 
@@ -352,11 +353,18 @@ class Run:
             if not isinstance(buffer, Buffer) or buffer.device.size < block.bytes:
                 raise ModelError(f"argument {name} is missing or too small")
             memory[name] = buffer.device[: block.bytes]
-        before = {name: data.copy() for name, data in memory.items()}
         self._context.array.run(sequence.name, memory)
         if zeros:
-            for name, data in memory.items():
-                data[data != before[name]] = 0
+            _clear_outputs(design, sequence, memory)
+
+
+def _clear_outputs(design: Design, sequence: HostSequence, memory: Mapping[str, NDArray[np.uint8]]) -> None:
+    """Zeros what the array moved to the host."""
+    for step in sequence.steps:
+        if isinstance(step, Start) and any(tile.row == 0 for tile in design.fifo(step.fifo).consumers):
+            rounds = np.arange(step.repeat, dtype=np.int64) * step.step
+            elements = memory[step.argument].reshape(-1, sequence.arguments[step.argument].element.bytes)
+            elements[(rounds[:, None] + step.pattern.indices()).ravel()] = 0
 
 
 class RunList:

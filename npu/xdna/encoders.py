@@ -5,7 +5,7 @@ A head takes 64 columns whatever its width, and there are four at a time; what i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from npu.backends.reference import gelu
 from npu.weights import Attention, Convolution, EncoderLayer, Matrix, Norm, Weights
 from npu.whisper_weights import FRAMES_PER_STATE, WhisperWeights
-from npu.xdna.composer import LANE, Composer, Constants, Function, Lengths, Region, View
+from npu.xdna.composer import LANE, Composer, Constants, Function, Lengths, Region, Seen, View
 from npu.xdna.gemm import SIDE, SPAN
 from npu.xdna.overlay import DEPTH
 
@@ -23,6 +23,7 @@ Array = NDArray[Any]
 
 GELU, TANH = Function.of(gelu), Function.of(np.tanh, bounded=True)
 STEM, LAYERS = "stem", "layers"  # the two dispatches
+_STEM = "convolution"  # begins the names of its units
 _HOP, _REACH = 64, 127  # samples, of Moonshine's first convolution
 _ROWS_PER_STATE = 6
 
@@ -32,21 +33,35 @@ class Plan:
     """An encoder for windows of up to so many states."""
 
     composer: Composer
-    into: Region  # where the host writes: samples, or features behind a row of zeros
+    laid: Callable[
+        [Array], tuple[Array, Lengths]
+    ]  # what the host writes for what an encoder takes, and its lengths
+    into: Region  # where
     out: Region
     width: int  # of the states
     states: int  # at most
-    stem: tuple[str, ...]  # units
-    layers: tuple[str, ...]
 
     @property
     def units(self) -> tuple[str, ...]:
-        """All of them, in order."""
-        return self.stem + self.layers
+        """What could be dispatches of their own, in order."""
+        return tuple(self.composer.units)
+
+    def dispatches(self) -> dict[str, tuple[str, ...]]:
+        """The units of the stem, and those of the layers."""
+        stem = tuple(name for name in self.units if name.startswith(_STEM))
+        return {STEM: stem, LAYERS: self.units[len(stem) :]}
+
+
+def states_of(rows: int) -> int:
+    """Moonshine's states for so many rows of the first convolution."""
+    return ((rows - 7) // 3 + 1 - 3) // 2 + 1
 
 
 def moonshine(weights: Weights, heads: int, constants: Constants, spans: int) -> Plan:
-    """Moonshine on samples, for up to 256 states a span but two; lengths: `rows` of the first convolution, `states`."""
+    """Moonshine, for up to 256 states a span but two; it takes [rows + 1, 64] samples.
+
+    lengths: `rows` of the first convolution, `states`.
+    """
     composer = Composer(constants)
     states = spans * SPAN
     rows = _ROWS_PER_STATE * states
@@ -54,13 +69,16 @@ def moonshine(weights: Weights, heads: int, constants: Constants, spans: int) ->
     width = weights.stem_gain.size
     samples = composer.input(rows + 2, _HOP)
 
-    composer.unit("conv1")
+    composer.unit("convolution 1")
     taps = np.zeros((_REACH + 1, width), np.float32)
     taps[:_REACH] = first.kernel[:, 0].T
     x = composer.region(rows, width, more_rows=second.kernel.shape[2])
-    composer.product("conv1", View(samples.offset, _HOP, _REACH + 1), taps, x, function=TANH)
+    composer.product("convolution 1", View(samples.offset, _HOP, _REACH + 1), taps, x, function=TANH)
     composer.group_norm("group norm", x, weights.stem_gain, weights.stem_offset, x, lambda n: n["rows"])
-    for name, convolution, rows_of in (("conv2", second, 2 * states), ("conv3", third, states)):
+    for name, convolution, rows_of in (
+        ("convolution 2", second, 2 * states),
+        ("convolution 3", third, states),
+    ):
         composer.unit(name)
         out, inputs, taps_of = convolution.kernel.shape
         to = composer.region(rows_of, out, more_rows=taps_of)
@@ -69,11 +87,16 @@ def moonshine(weights: Weights, heads: int, constants: Constants, spans: int) ->
         x = to
     angles = np.arange(states, dtype=np.float32)[:, None] * weights.frequencies
     out = _layers(composer, x, width, heads, weights.encoder, weights.encoder_norm, angles)
-    return _plan(composer, samples, out, width, states - 2)
+
+    def laid(prepared: Array) -> tuple[Array, Lengths]:
+        rows = len(prepared) - 1
+        return prepared, {"rows": rows, "states": states_of(rows)}
+
+    return Plan(composer, laid, samples, out, width, states - 2)
 
 
 def whisper(weights: WhisperWeights, constants: Constants, spans: int) -> Plan:
-    """Whisper on features [frames + 1, bins up to a multiple of 32], the first row zero; lengths: `states`."""
+    """Whisper, for up to 256 states a span; it takes features [frames, bins]. lengths: `states`."""
     composer = Composer(constants)
     sizes = weights.sizes
     states, width = spans * SPAN, sizes.width
@@ -82,7 +105,7 @@ def whisper(weights: WhisperWeights, constants: Constants, spans: int) -> Plan:
     taps = first.kernel.shape[2]
     features = composer.input(FRAMES_PER_STATE * states + taps, bins)
 
-    composer.unit("conv1")
+    composer.unit("convolution 1")
     matrix = np.zeros((taps, bins, width), np.float32)
     matrix[:, : sizes.bins] = first.kernel.transpose(2, 1, 0)
     before = composer.input(
@@ -90,22 +113,23 @@ def whisper(weights: WhisperWeights, constants: Constants, spans: int) -> Plan:
     )  # what the second convolution sees before the first row
     x = composer.region(FRAMES_PER_STATE * states, width, more_rows=taps)
     seen = View(features.offset, bins, taps * bins)
-    composer.product("conv1", seen, matrix.reshape(-1, width), x, bias=first.bias, function=GELU)
-    composer.unit("conv2")
+    composer.product("convolution 1", seen, matrix.reshape(-1, width), x, bias=first.bias, function=GELU)
+    composer.unit("convolution 2")
     positions = composer.constant("positions", weights.encoder_positions()[:states])
     to = composer.region(states, width)
     seen = View(before.offset, second.stride * before.width, width, taps, before.width)
-    composer.product("conv2", seen, _flat(second), to, bias=second.bias, function=GELU, other=positions)
+    composer.product(
+        "convolution 2", seen, _flat(second), to, bias=second.bias, function=GELU, other=positions
+    )
     layers = (weights.encoder_layer(i) for i in range(sizes.encoder_layers))
     norm = weights.norm("model.encoder.layer_norm")
     out = _layers(composer, to, width, sizes.encoder_heads, layers, norm, None)
-    return _plan(composer, features, out, width, min(states, sizes.states))
 
+    def laid(prepared: Array) -> tuple[Array, Lengths]:
+        wide = np.pad(prepared, ((1, 0), (0, bins - prepared.shape[1])))  # a row of zeros before the first
+        return wide, {"states": len(prepared) // FRAMES_PER_STATE}
 
-def _plan(composer: Composer, into: Region, out: Region, width: int, states: int) -> Plan:
-    names = tuple(composer.units)
-    stem = tuple(name for name in names if name.startswith("conv"))
-    return Plan(composer, into, out, width, states, stem, names[len(stem) :])
+    return Plan(composer, laid, features, out, width, min(states, sizes.states))
 
 
 def _layers(
@@ -133,8 +157,8 @@ def _layers(
             composer.turn(name + "rotation", qkv, 2 * lanes, angles)
         composer.unit(f"layer {i} attention")
         composer.attention(
-            name + "attention", qkv, qkv.part(each), qkv.part(2 * each), seen,
-            heads=lanes, scale=(width // heads) ** -0.5, queries=_states, keys=_states,
+            name + "attention", qkv, Seen(qkv.part(each), qkv.part(2 * each), _states), seen,
+            heads=lanes, scale=(width // heads) ** -0.5, queries=_states,
         )  # fmt: skip
         composer.unit(f"layer {i} output")
         output = layer.attention.output
@@ -152,7 +176,7 @@ def _layers(
 
 
 def _states(lengths: Lengths) -> int:
-    return lengths["states"]
+    return int(lengths["states"])
 
 
 def _own(x: Region, width: int) -> View:

@@ -42,7 +42,7 @@ class LogMel:
         self._give("matrix", matrix())
 
     def features(self, audio: Array) -> Array:
-        """audio [n] at 16 kHz, -1..1, with silence up to the window -> [mels, frames], as `npu.mel.log_mel`'s.
+        """audio [n] at 16 kHz, -1..1, with silence up to the window -> [frames, mels], as `npu.mel.log_mel`'s.
 
         ValueError where it is longer than the window, NpuUnavailable where the NPU fails.
         """
@@ -50,7 +50,7 @@ class LogMel:
         self._give("audio", values)
         self._give("header", header(self._window, mel.floor_of(doubled)))
         self._npu.run(self._built, [Command(self._window.name, tuple(self._buffers.values()))])
-        return mel.features(self._logarithms(), doubled).T
+        return mel.features(self._logarithms(), doubled)
 
     def _give(self, name: str, values: NDArray[np.int16] | NDArray[np.int32]) -> None:
         buffer = self._buffers[name]

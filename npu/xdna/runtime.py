@@ -48,13 +48,15 @@ class Shared:
         self.bo = bo
         self.here: Bytes = np.frombuffer(bo.map(), np.uint8)
 
-    def to_device(self) -> None:
-        """What the host wrote becomes what the device reads."""
-        self.bo.sync(self._directions.XCL_BO_SYNC_BO_TO_DEVICE)
+    def to_device(self, offset: int = 0, size: int | None = None) -> None:
+        """What the host wrote becomes what the device reads; all of it, or so many bytes from an offset on."""
+        size = len(self.here) - offset if size is None else size
+        self.bo.sync(self._directions.XCL_BO_SYNC_BO_TO_DEVICE, size, offset)
 
-    def to_host(self) -> None:
-        """What the device wrote becomes what the host reads."""
-        self.bo.sync(self._directions.XCL_BO_SYNC_BO_FROM_DEVICE)
+    def to_host(self, offset: int = 0, size: int | None = None) -> None:
+        """What the device wrote becomes what the host reads; all of it, or a part."""
+        size = len(self.here) - offset if size is None else size
+        self.bo.sync(self._directions.XCL_BO_SYNC_BO_FROM_DEVICE, size, offset)
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,11 @@ class Npu:
         self._timeout_ms = timeout_ms
         self._loaded: OrderedDict[str, _Loaded] = OrderedDict()
         self.recoveries = 0  # contexts that were made anew after a failure
+        self.dispatches = 0  # commands that were done
         try:
             self._device = xrt.device(0)
             self.name = str(self._device.get_info(xrt.xrt_info_device.name))
+            self.address = str(self._device.get_info(xrt.xrt_info_device.bdf))  # on the PCI bus
         except Exception as error:  # XRT's exceptions share no narrower base
             raise explained(error) from error
         if not any(name in self.name for name in _NAMES):
@@ -98,6 +102,15 @@ class Npu:
         except Exception as error:
             raise explained(error) from error
 
+    def load(self, built: Built) -> None:
+        """Partitions the array for a package and keeps the context for its commands; NpuUnavailable says why not."""
+        try:
+            self._context(built)
+        except NpuUnavailable:
+            raise
+        except Exception as error:
+            raise explained(error) from error
+
     def run(self, built: Built, commands: Sequence[Command]) -> None:
         """Has the commands done in order; buffers are synchronised by the caller. NpuUnavailable if it fails twice."""
         try:
@@ -107,6 +120,7 @@ class Npu:
             self._drain()
             self.recoveries += 1
             self._submit(built, commands)
+        self.dispatches += len(commands)
 
     def close(self) -> None:
         """Gives its contexts back."""

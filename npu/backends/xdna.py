@@ -1,0 +1,104 @@
+"""The AMD NPU: an encoder there and a decoder on the CPU, which is what suits a live stream best.
+
+A decoder that takes one token at a time waits for the memory that both share; the encoder is what keeps a CPU busy.
+When the NPU fails for good, the CPU does its part from then on, and the reason is kept.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import onnxruntime
+from onnxruntime import OrtValue
+
+from npu.architecture import Architecture
+from npu.backends.onnx import Array, OnnxBackend, load_session, run_encoder
+from npu.checkpoint import Checkpoint
+from npu.moonshine import TINY
+from npu.weights import Weights
+from npu.whisper_weights import WhisperWeights
+from npu.xdna.encoder import Encoder, EncoderDesign
+from npu.xdna.failures import NpuUnavailable
+from npu.xdna.gemm import SPAN
+from npu.xdna.runtime import Built, Npu
+from streaming.errors import ModelError
+
+logger = logging.getLogger("amanuensis.npu")
+
+_MOONSHINE_SPANS = (1, 2, 3, 5)  # of 256 states, 10.6 s each
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """An encoder that does not run on the CPU."""
+
+    states: Callable[
+        [Array], Array
+    ]  # what it takes -> [states, width]; NpuUnavailable, ModelError if too long
+    where: str  # for people
+
+
+class HybridBackend(OnnxBackend):
+    """The encoder elsewhere. `fallen_back`: why it is on the CPU after all; None while it is not."""
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        elsewhere: Elsewhere,
+        cross: bytes | Callable[[], bytes],
+        encoder: Callable[[], bytes],
+        decoder: bytes | Callable[[], bytes],
+        lockstep: Callable[[], bytes],
+        threads: int = 1,
+    ) -> None:
+        """cross: the graph from states to what the decoder wants of them; encoder: that of the whole encoder, for when
+        the NPU fails.
+        """
+        super().__init__(architecture, cross, decoder, lockstep, "cpu", threads)
+        self.fallen_back: str | None = None
+        self._states = elsewhere.states
+        self._on_cpu = self.device
+        self._whole_encoder = encoder
+        self._whole: onnxruntime.InferenceSession | None = None
+        self._making = threading.Lock()
+        self.device = f"{elsewhere.where} (encoder), {self._on_cpu} (decoder)"
+
+    def _listen(self, prepared: Array) -> list[OrtValue]:
+        if self.fallen_back is None:
+            try:
+                states = self._states(prepared)
+            except NpuUnavailable as error:
+                self.fallen_back = str(error)
+                self.device = self._on_cpu
+                logger.warning("the encoder of %s goes on on the CPU: %s", self.name, error)
+            except ModelError as error:
+                logger.info("a window is encoded on the CPU: %s", error)
+            else:
+                return run_encoder(self._encoder, self.cross, "states", states[None])
+        with self._making:
+            if self._whole is None:
+                self._whole = load_session(self._whole_encoder(), "cpu", self._threads)
+        return run_encoder(self._whole, self.cross, "audio", prepared)
+
+
+Opener = Callable[[EncoderDesign], tuple[Npu, Built]]  # the NPU, and the design built for it; NpuUnavailable
+
+
+def moonshine_elsewhere(opener: Opener, weights: Weights) -> Elsewhere:
+    """Moonshine tiny's encoder; NpuUnavailable where the NPU cannot be used."""
+    return _opened(opener, EncoderDesign.moonshine(weights, TINY.heads, _MOONSHINE_SPANS))
+
+
+def whisper_elsewhere(opener: Opener, checkpoint: Checkpoint) -> Elsewhere:
+    """A Whisper checkpoint's, for its whole context and for short ones; NpuUnavailable."""
+    weights = WhisperWeights(checkpoint, "fp32")
+    whole = -(-weights.sizes.states // SPAN)
+    return _opened(opener, EncoderDesign.whisper(weights, sorted({1, whole})))
+
+
+def _opened(opener: Opener, design: EncoderDesign) -> Elsewhere:
+    npu, built = opener(design)
+    return Elsewhere(Encoder(npu, built, design).states, npu.name)

@@ -1,0 +1,326 @@
+"""What a design would cost on hardware, from the same data that the emulator executes: predicted, never measured.
+
+A stage takes as long as the slowest of four: the busiest core's kernels, all bytes through the memory, the bytes of the
+busiest shim channel, and the commands that start transfers; and besides, what the array waits for the first of them.
+Every constant has its source beside it. Nobody has run these kernels: a time is an estimate between two bounds.
+
+Sources: arXiv 2512.13282 (products on a Phoenix at 1.0 GHz), jdominick05/ignite-xdna (`docs/SILICON.md`: an 8700G at
+1.8 GHz), mlir-aie (programming guide, section 4a, on dispatches), the driver amd/xdna-driver, AMD's guide UG1603.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from types import MappingProxyType
+
+from npu.xdna.design import Await, Block, Design, Stage, Start
+from npu.xdna.target import NPU1
+from streaming.errors import ModelError
+
+CHANNEL_BYTES = (
+    6.9e9 / 1.8e9
+)  # per cycle: 6.9 GB/s of one shim channel (ignite-xdna); 4 is what a stream could carry
+TASK_S = (
+    1e-6  # for the command processor to write a descriptor and start it: assumed, nobody has published it
+)
+CHAINED_S = 36.3e-6  # for each run of a list (ignite-xdna, of 64)
+RECONFIGURATION_S = 3.4e-3  # to load another overlay (arXiv 2512.13282, of all of the array)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """By what factors a time may turn out shorter or longer than expected."""
+
+    low: float
+    high: float
+
+
+PUBLISHED = Spread(0.85, 1.16)  # published products took 0.88 to 1.15 of what this model says: see the tests
+UNPUBLISHED = Spread(0.5, 3.0)  # of what nobody has published a time
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A time in seconds: what is expected, and between what it should lie."""
+
+    low: float
+    expected: float
+    high: float
+
+    @classmethod
+    def of(cls, seconds: float, spread: Spread) -> Estimate:
+        """What is expected, with its bounds."""
+        return cls(seconds * spread.low, seconds, seconds * spread.high)
+
+    def __add__(self, other: Estimate) -> Estimate:
+        """One after the other. Bounds are added up, as if all that is uncertain turned out the same way."""
+        return Estimate(self.low + other.low, self.expected + other.expected, self.high + other.high)
+
+    def times(self, count: float) -> Estimate:
+        """So often."""
+        return Estimate(self.low * count, self.expected * count, self.high * count)
+
+
+NOTHING = Estimate(0, 0, 0)
+
+
+def slowest(*estimates: Estimate) -> Estimate:
+    """All at the same time, each in the way of none."""
+    return Estimate(
+        max(each.low for each in estimates),
+        max(each.expected for each in estimates),
+        max(each.high for each in estimates),
+    )
+
+
+class Unit(Enum):
+    """What multiplies."""
+
+    I8 = "8-bit products"
+    BF16 = "bf16 products"
+    I16 = "16-bit products"
+    ROW = "one row times a matrix"  # as fast as weights are loaded
+
+
+class Loop(Enum):
+    """What is done to each element, beside products."""
+
+    MOVE = "copied, cleared or narrowed"
+    SUM = "a few float operations"
+    FUNCTION = "a function by table"
+    WEIGHT = "a softmax's weight"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """An NPU and what its kernels are taken to reach."""
+
+    name: str
+    clock: float  # Hz
+    bandwidth: float  # bytes a second between the memory and the array, both ways together
+    products: Mapping[Unit, float]  # multiply-accumulates a cycle and core that a kernel sustains
+    cycles: Mapping[Loop, float]  # a core's, for each element
+    dispatch: Estimate  # to submit a sequence and to wait for it
+    scalar: float = (
+        0  # cycles of an operation in a loop without vectors; 0: such loops are taken to have them
+    )
+
+
+def _units(i8: float, bf16: float, row: float) -> Mapping[Unit, float]:
+    """16-bit products are half as fast as bf16 ones: 64 and 128 a cycle at most."""
+    return MappingProxyType({Unit.I8: i8, Unit.BF16: bf16, Unit.I16: bf16 / 2, Unit.ROW: row})
+
+
+def _loops(move: float, total: float, function: float, weight: float) -> Mapping[Loop, float]:
+    """No source: assumed for 16 lanes, with float multiplications made of bf16 ones (UG1603)."""
+    return MappingProxyType({Loop.MOVE: move, Loop.SUM: total, Loop.FUNCTION: function, Loop.WEIGHT: weight})
+
+
+# Dispatches: 108 us from C++, 170 us on average (ignite-xdna), 200 to 300 us warm (mlir-aie's guide).
+_DISPATCH = Estimate(108e-6, 170e-6, 300e-6)
+
+CONSERVATIVE = Machine(
+    "Phoenix",
+    1.0e9,  # arXiv 2512.13282, of a 7940HS
+    15e9,  # the same: effective in products on the whole array
+    _units(103.3, 48.3, 16),  # ignite-xdna: mm.cc as Peano compiles it
+    _loops(0.5, 2, 8, 12),
+    _DISPATCH,
+)
+EXPECTED = Machine(
+    "Hawk Point",
+    1.6e9,  # the driver's npu1_regs.c, the highest of its table; an 8945HS
+    20e9,  # between the paper's 15 and the 28.1 that ignite-xdna found to be the most in one direction
+    _units(103.3, 48.3, 32),
+    _loops(0.25, 1, 2, 4),
+    _DISPATCH,
+)
+TUNED = Machine(
+    "Hawk Point, tuned",
+    1.8e9,  # ignite-xdna measured it, unless power was saved
+    26e9,
+    _units(200, 110, 50),  # ignite-xdna: 256 within a loop of 2 x 2 blocks, and assembly with 86 % of 128
+    _loops(0.125, 0.6, 1, 2),
+    Estimate(45e-6, 108e-6, 170e-6),  # 45 us: an empty kernel (mlir-aie 2381)
+)
+AS_WRITTEN = Machine(
+    "Hawk Point, as written",
+    EXPECTED.clock,
+    EXPECTED.bandwidth,
+    EXPECTED.products,
+    EXPECTED.cycles,
+    EXPECTED.dispatch,
+    scalar=10,  # assumed: cores have no float unit beside the vectors' (UG1603), so some take 1 and some 20
+)
+MACHINES = (CONSERVATIVE, EXPECTED, TUNED, AS_WRITTEN)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """What one call does."""
+
+    products: int = 0  # multiply-accumulates
+    unit: Unit = Unit.I8
+    elements: int = 0  # beside them
+    loop: Loop = Loop.MOVE
+    scalar: int = 0  # operations for each element, where its loop is written without vectors
+    published: bool = False  # somebody has measured its like
+
+    def cycles(self, machine: Machine) -> float:
+        """Of the core."""
+        each = machine.cycles[self.loop]
+        if self.scalar and machine.scalar:
+            each = self.scalar * machine.scalar
+        return self.products / machine.products[self.unit] + self.elements * each
+
+
+_TILE = 64 * 64  # elements of a tile of sums
+_HALF = _TILE // 2  # of a tile of A or B in bf16
+
+KERNELS: Mapping[str, Kernel] = MappingProxyType(
+    {
+        # 8 bits
+        "gemm_i8": Kernel(64 * _TILE, Unit.I8, published=True),
+        "zero_i32": Kernel(elements=_TILE),
+        "epilogue_packed": Kernel(elements=_TILE, loop=Loop.FUNCTION, scalar=6),
+        "add_half": Kernel(elements=_HALF, loop=Loop.SUM),
+        "gemv_i8": Kernel(_TILE, Unit.ROW),
+        "attention_start": Kernel(elements=_TILE, scalar=1),
+        "attention_step": Kernel(2 * 64 * _TILE, Unit.I8, _TILE, Loop.WEIGHT, scalar=10),
+        "attention_finish": Kernel(elements=_TILE, loop=Loop.SUM),
+        # bf16
+        "gemm_bf16": Kernel(32 * _TILE, Unit.BF16, published=True),
+        "zero_f32": Kernel(elements=_TILE, scalar=1),
+        "start_f32": Kernel(elements=_TILE, loop=Loop.FUNCTION, scalar=12),  # as if there always were one
+        "add_half_f32": Kernel(elements=_HALF, loop=Loop.SUM, scalar=3),
+        "join_half_f32": Kernel(elements=_HALF, loop=Loop.SUM, scalar=3),
+        "narrow_bf16": Kernel(elements=_TILE),
+        "attention_start_bf16": Kernel(elements=_TILE, scalar=1),
+        "turn_keys_bf16": Kernel(elements=_HALF),
+        "attention_step_bf16": Kernel(2 * 64 * _HALF, Unit.BF16, _HALF, Loop.WEIGHT, scalar=20),
+        "attention_finish_bf16": Kernel(elements=_TILE, loop=Loop.SUM, scalar=3),
+        "add_up_bf16": Kernel(elements=_HALF, loop=Loop.SUM),
+        "row_statistics_f32": Kernel(elements=64 * 36, loop=Loop.SUM, scalar=1),
+        "group_add_f32": Kernel(elements=64 * 16, loop=Loop.SUM, scalar=1),
+        "group_out_f32": Kernel(elements=2),
+        "group_statistics_f32": Kernel(elements=128, loop=Loop.SUM, scalar=1),
+        "normalise_bf16": Kernel(elements=_HALF, loop=Loop.SUM),
+        "turn_rows_bf16": Kernel(elements=_HALF, loop=Loop.SUM),
+        # both
+        "keep_header": Kernel(elements=128, scalar=1),
+        "keep_tile_bf16": Kernel(elements=_HALF, scalar=1),
+        # log-mel: bins in 16 bits, and the filters over them
+        "gemm_i16": Kernel(16 * _TILE, Unit.I16),
+        "mel_i16": Kernel(elements=16 * (256 + 2 * 201), loop=Loop.SUM, scalar=3),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """What the shims move for a stage."""
+
+    inward: int  # bytes towards the array
+    outward: int  # and from it
+    busiest: int  # bytes of the channel that has most
+    tasks: int  # transfers started
+    waits: int  # for transfers to end
+    idle_tasks: int  # started while nothing was under way, and not everything had its first
+
+
+class Bound(Enum):
+    """What a stage waits for."""
+
+    CORES = "cores"
+    MEMORY = "memory"
+    CHANNEL = "shim channel"
+    COMMANDS = "commands"
+
+
+@dataclass(frozen=True)
+class StageCost:
+    """A stage on a machine."""
+
+    name: str
+    products: int  # multiply-accumulates of all cores, those with zeros included
+    traffic: Traffic
+    parts: Mapping[Bound, Estimate]  # what each of them alone would take
+    start: Estimate  # until every transfer that the cores wait for has begun
+
+    @property
+    def time(self) -> Estimate:
+        """All of it."""
+        return slowest(*self.parts.values()) + self.start
+
+    @property
+    def bound(self) -> Bound:
+        """The slowest of its parts, as expected."""
+        return max(self.parts, key=lambda part: self.parts[part].expected)
+
+
+def price(design: Design, stage: Stage, arguments: Mapping[str, Block], machine: Machine) -> StageCost:
+    """What a stage of the design's sequence with these arguments costs; ModelError of a kernel that has no price."""
+    moved = traffic(design, stage, arguments)
+    kernels = {name: _kernel(name) for name in stage.calls}
+    products = sum(calls * kernels[name].products for name, calls in stage.calls.items())
+    like_published = any(kernel.published for kernel in kernels.values())
+    spread = PUBLISHED if like_published else UNPUBLISHED
+    cores = NOTHING
+    for name, calls in stage.calls.items():
+        seconds = calls * kernels[name].cycles(machine) / machine.clock
+        cores += Estimate.of(seconds, PUBLISHED if kernels[name].published else UNPUBLISHED)
+    parts = {
+        Bound.CORES: cores,
+        Bound.MEMORY: Estimate.of((moved.inward + moved.outward) / machine.bandwidth, spread),
+        Bound.CHANNEL: Estimate.of(moved.busiest / (CHANNEL_BYTES * machine.clock), spread),
+        Bound.COMMANDS: Estimate.of((moved.tasks + moved.waits) * TASK_S, UNPUBLISHED),
+    }
+    start = Estimate.of(moved.idle_tasks * TASK_S, UNPUBLISHED)
+    return StageCost(stage.name, products * NPU1.cores, moved, MappingProxyType(parts), start)
+
+
+def traffic(design: Design, stage: Stage, arguments: Mapping[str, Block]) -> Traffic:
+    """What its steps move. A fifo at a shim has a channel of its own."""
+    channels: dict[str, int] = {}
+    for step in stage.steps:
+        if isinstance(step, Start):
+            moved = step.repeat * step.pattern.count * arguments[step.argument].element.bytes
+            channels[step.fifo] = channels.get(step.fifo, 0) + moved
+    inward = sum(moved for name, moved in channels.items() if design.fifo(name).producer.row == 0)
+    tasks = sum(isinstance(step, Start) for step in stage.steps)
+    return Traffic(
+        inward,
+        sum(channels.values()) - inward,
+        max(channels.values(), default=0),
+        tasks,
+        len(stage.steps) - tasks,
+        sum(map(_first_tasks, _rounds(stage.steps))),
+    )
+
+
+def _rounds(steps: tuple[Start | Await, ...]) -> list[list[str]]:
+    """The fifos of the transfers started between one moment at which nothing is under way and the next."""
+    rounds: list[list[str]] = [[]]
+    under_way: set[str] = set()
+    for step in steps:
+        if isinstance(step, Start):
+            if not under_way and rounds[-1]:
+                rounds.append([])
+            rounds[-1].append(step.fifo)
+            under_way.add(step.fifo)
+        else:
+            under_way.discard(step.fifo)
+    return rounds
+
+
+def _first_tasks(fifos: list[str]) -> int:
+    """How many are started until each fifo has its first."""
+    return max((fifos.index(name) + 1 for name in set(fifos)), default=0)
+
+
+def _kernel(name: str) -> Kernel:
+    if name not in KERNELS:
+        raise ModelError(f"What the kernel {name} costs is not known: add it to KERNELS in npu/xdna/cost.py")
+    return KERNELS[name]

@@ -1,0 +1,74 @@
+"""What whole models would take: sums of stages, and a decoder that is as slow as what it reads."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+import pytest
+
+from npu.xdna.cost import EXPECTED, NOTHING, Bound, Estimate, StageCost, Traffic
+from npu.xdna.forecast import MOST_BYTES, Decoder, Encoding, Precision, Transcription, times_real_time
+
+BASE = Decoder.of(512, 6, 2048, 51_865, states=500, tokens=0, gated=False)  # whisper-base, 10 s
+
+
+def stage(name: str, seconds: float, bound: Bound = Bound.CORES) -> StageCost:
+    """That takes so long for one reason."""
+    parts = {each: Estimate(0, seconds if each is bound else 0, 2 * seconds) for each in Bound}
+    return StageCost(name, 100, Traffic(8, 4, 8, 2, 1, 1), MappingProxyType(parts), NOTHING)
+
+
+def test_a_decoder() -> None:
+    """Whisper-base reads 48.6 million values a step where nothing is cached yet, of which the vocabulary is 26.6."""
+    empty = Decoder.of(512, 6, 2048, 51_865, states=0, tokens=0, gated=False)
+    assert empty.weights == empty.products == 6 * (6 * 512**2 + 2 * 512 * 2048) + 51_865 * 512
+    assert BASE.cached == 2 * 6 * 512 * 500
+    assert BASE.prepared == 2 * 6 * 512**2 * 500
+
+
+def test_a_step() -> None:
+    """It is bound by the memory, which all windows share but for what is theirs."""
+    alone, eight = (BASE.step(batch, Precision.INT8, EXPECTED) for batch in (1, 8))
+    assert alone.expected == pytest.approx((BASE.weights + BASE.cached) / 20e9 + 170e-6)
+    assert eight.expected == pytest.approx((BASE.weights + 8 * BASE.cached) / 20e9 + 170e-6)
+    assert eight.expected / 8 < alone.expected / 4
+    wide = BASE.step(1, Precision.BF16, EXPECTED)
+    assert wide.expected - 170e-6 == pytest.approx(2 * (alone.expected - 170e-6))
+
+
+def test_the_least_of_a_step() -> None:
+    """Nothing is read faster than anybody has seen."""
+    found = BASE.step(8, Precision.INT8, EXPECTED)
+    assert found.low >= (BASE.weights + 8 * BASE.cached) / MOST_BYTES
+
+
+def test_rows() -> None:
+    """Layers are put together, in the order of the first; the bound is that of the slowest."""
+    stages = (
+        stage("conv1", 1),
+        stage("layer 0 up", 2),
+        stage("layer 0 down", 3),
+        stage("layer 1 up", 4, Bound.MEMORY),
+    )
+    encoding = Encoding(EXPECTED, stages, 2, 20)
+    rows = encoding.rows()
+    assert [(row.name, row.stages, row.time.expected) for row in rows] == [
+        ("conv1", 1, 1),
+        ("up", 2, 6),
+        ("down", 1, 3),
+    ]
+    assert (rows[1].products, rows[1].bytes, rows[1].tasks) == (200, 24, 4)
+    assert rows[1].bound is Bound.MEMORY
+    assert encoding.time.expected == pytest.approx(10 + 2 * EXPECTED.dispatch.expected)
+    assert encoding.listed.expected == pytest.approx(EXPECTED.dispatch.expected + 20 * 36.3e-6)
+    assert encoding.time.high == pytest.approx(20 + 2 * EXPECTED.dispatch.high)
+
+
+def test_a_recording() -> None:
+    """A window's time is its encoder's, and its share of steps; each has bounds."""
+    found = Transcription(Encoding(EXPECTED, (stage("all", 0.01),), 2, 1), BASE, 10, 30, 8, Precision.INT8)
+    parts = (found.encoding.time, found.preparation, found.step.times(30 / 8))
+    assert found.time == parts[0] + parts[1] + parts[2]
+    speed = times_real_time(10, found.time)
+    assert speed.low < speed.expected < speed.high
+    assert speed.expected == pytest.approx(10 / found.time.expected)
