@@ -14,7 +14,8 @@ from npu.backends.reference import Array, Reference, ReferenceEncoded, apart
 from npu.model import Cache, OneByOne
 from npu.xdna.encoder_i8 import Fixed, in_float, numpy_encoder
 from npu.xdna.float_encoder import FloatEncoder, in_bf16
-from npu.xdna.quant import Product, QuantisedEncoder
+from npu.xdna.quant import QuantisedEncoder
+from npu.xdna.quant_parts import Product
 
 
 class QuantisedBackend:

@@ -15,7 +15,8 @@ from npu.weights import Array
 from npu.xdna import matrices, oracle
 from npu.xdna.float_encoder import gathered
 from npu.xdna.oracle import Rows
-from npu.xdna.quant import HEAD_SHIFT, Cross, Heads, Layer, Normalisation, Product, QuantisedEncoder
+from npu.xdna.quant import Cross, Layer, QuantisedEncoder
+from npu.xdna.quant_parts import HEAD_SHIFT, Heads, Normalisation, Product
 
 Fixed = NDArray[np.int16]
 ROTATED_STEP = 16  # pairs that `rope_i16` turns at once

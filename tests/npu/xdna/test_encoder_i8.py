@@ -18,7 +18,8 @@ from npu.xdna.encoder_i8 import Encoder8, Fixed, fixed, in_float, numpy_encoder,
 from npu.xdna.float_encoder import FloatEncoder, in_bf16, of_moonshine, of_whisper
 from npu.xdna.host_kernels import HostKernels
 from npu.xdna.oracle import TILE, Rows, blocked, unblocked
-from npu.xdna.quant import Normalisation, Product, QuantisedEncoder, quantise
+from npu.xdna.quant import QuantisedEncoder, quantise
+from npu.xdna.quant_parts import Normalisation, Product
 from streaming.containers import decode_container
 from streaming.window import SAMPLE_RATE
 
