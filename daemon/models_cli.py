@@ -166,7 +166,7 @@ def quantize(
     ] = None,
     config: ConfigFile = None,
 ) -> None:
-    """Put a model's encoder into the NPU's 8 bits, and say how close it is to float32.
+    """Put a model into the NPU's 8 bits, and say how close it is to float32.
 
     Weights get a scale for each output channel, activations one for each frame, found as they come. The result is kept
     in the cache; the same model and recordings are not quantised again. What is compared is computed by the CPU, with

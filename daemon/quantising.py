@@ -1,4 +1,4 @@
-"""What `models quantize` does: an encoder in the NPU's 8 bits, kept in the cache, and a report of how close it is."""
+"""What `models quantize` does: a model in the NPU's 8 bits, kept in the cache, and a report of how close it is."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from daemon.config import Config
 from daemon.media import Recording, find
 from npu.catalog import resolve
 from npu.embedded import default_cache_dir, package_folder
-from npu.xdna.encoder_i8 import numpy_encoder
-from npu.xdna.float_model import FloatModel, float_model
-from npu.xdna.quant_file import kept_encoder
+from npu.xdna.float_model import float_model
+from npu.xdna.quant_file import kept_model
+from npu.xdna.quant_model import pieces
 from npu.xdna.quant_report import END_GOAL, OPERATOR_GOAL, OPERATORS, Closeness, closeness
-from npu.xdna.quant_trial import LONGEST_S, Heard, Trial, pieces
+from npu.xdna.quant_trial import Heard, Trial
 from streaming.audio import Samples
 from streaming.errors import AudioError, ModelError
 from streaming.window import SAMPLE_RATE
@@ -33,7 +33,7 @@ _CALIBRATED_S = 60  # of each recording, at most
 
 @dataclass(frozen=True)
 class Report:
-    """What there is to say of a quantised encoder."""
+    """What there is to say of a quantised model."""
 
     model: str
     file: Path
@@ -46,8 +46,13 @@ class Report:
         return sum(each.words for each in self.heard.values())
 
     @property
+    def changed_by_encoder(self) -> int:
+        """Words that are others with the encoder in 8 bits."""
+        return sum(each.changed_by_encoder for each in self.heard.values())
+
+    @property
     def changed(self) -> int:
-        """Words that are others in 8 bits."""
+        """Words that are others with all of the model in 8 bits."""
         return sum(each.changed for each in self.heard.values())
 
     def as_json(self) -> dict[str, Any]:
@@ -59,13 +64,21 @@ class Report:
             "seconds": round(close.seconds, 1),
             "cosines": {
                 "layers": [dict(layer) for layer in close.layers],
+                "decoder_layers": list(close.decoder),
                 "sound": close.sound,
                 "states": close.states,
                 "cross": close.cross,
+                "logits": close.logits,
             },
-            "words": {"float32": self.words, "changed": self.changed},
+            "same_choice": close.chosen,
+            "words": {
+                "float32": self.words,
+                "changed_by_encoder": self.changed_by_encoder,
+                "changed": self.changed,
+            },
             "texts": {
-                name: {"float32": each.in_float, "8 bits": each.in_eight} for name, each in self.heard.items()
+                name: {"float32": each.in_float, "encoder": each.encoder, "whole": each.whole}
+                for name, each in self.heard.items()
             },
         }
 
@@ -86,12 +99,15 @@ def quantize(
         seconds = sum(len(each) for each in spoken.values()) / SAMPLE_RATE
         calibrated = [_samples(each) for each in _recordings(calibration, _CALIBRATION)]
         model = float_model(named, config.model.models_path)
-        windows = [w for each in calibrated for w in _windows(model, each[: _CALIBRATED_S * SAMPLE_RATE])]
+        calibration_pieces = [
+            piece for each in calibrated for piece in pieces(each[: _CALIBRATED_S * SAMPLE_RATE], model)
+        ]
         cache = config.model.cache_path or default_cache_dir(progress)
-        quantised, file = kept_encoder(model.encoder, windows, model.most_frames, cache, progress)
+        quantised, file = kept_model(model, calibration_pieces, cache, progress)
         progress(f"Comparing {seconds:.0f} s operator by operator")
-        windows = [window for each in spoken.values() for window in _windows(model, each)]
-        close = closeness(model.encoder, numpy_encoder(quantised), windows, seconds)
+        close = closeness(
+            model, quantised, [piece for each in spoken.values() for piece in pieces(each, model)]
+        )
         trial, heard = Trial(model, quantised), {}
         for at, (shown, samples) in enumerate(spoken.items(), 1):
             progress(f"Listening to {shown} ({at} of {len(spoken)})")
@@ -117,7 +133,6 @@ def _show(report: Report) -> None:
         " the one down, and of the layer as a whole.\n"
     )
     lowest, lowest_layer, lowest_name = close.lowest
-    changed = f"{report.changed} of {report.words}"
     lines = Table(box=None, pad_edge=False, show_header=False)
     lines.add_column(style="dim", no_wrap=True)
     lines.add_column(justify="right", no_wrap=True)
@@ -127,10 +142,15 @@ def _show(report: Report) -> None:
     lines.add_row(
         "States", _cosine(close.states, END_GOAL), f"the encoder as a whole; {END_GOAL} is the goal"
     )
-    lines.add_row(
-        "Keys and values", _cosine(close.cross, END_GOAL), "what the decoder sees of them, in 8 bits too"
-    )
-    lines.add_row("Words changed", changed, "of the text in float32; the decoder is float32 in both")
+    lines.add_row("Keys and values", _cosine(close.cross, END_GOAL), "what the decoder makes of them")
+    decoder = min(close.decoder)
+    where = f"layer {close.decoder.index(decoder) + 1} of the decoder, the lowest"
+    lines.add_row("Decoder", _cosine(decoder, OPERATOR_GOAL), where)
+    lines.add_row("Logits", _cosine(close.logits, END_GOAL), "the model as a whole, over the text in float32")
+    lines.add_row("Same choice", f"{close.chosen:.1%}", "of the tokens there")
+    by_encoder, by_all = (f"{n} of {report.words}" for n in (report.changed_by_encoder, report.changed))
+    lines.add_row("Words changed", by_encoder, "with the encoder in 8 bits, the decoder in float32")
+    lines.add_row("", by_all, "with both in 8 bits")
     console.print(lines)
     console.print(Text(f"\n{report.model} in 8 bits is in {report.file}"))
     console.print(
@@ -169,9 +189,3 @@ def _samples(recording: Recording) -> Samples:
     if not blocks:
         raise AudioError(f"{recording.shown}: there is no audio in it; name another recording.")
     return np.concatenate(blocks)
-
-
-def _windows(model: FloatModel, audio: Samples) -> list[Samples]:
-    """What the encoder's graph takes of a recording, part by part."""
-    longest = min(LONGEST_S * SAMPLE_RATE, model.architecture.most_samples)
-    return [model.architecture.prepare(piece, False) for piece in pieces(audio, longest)]

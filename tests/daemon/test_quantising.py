@@ -46,11 +46,14 @@ def test_a_checkpoint(
     assert "nothing here was measured on an NPU" in printed
     assert max(map(len, printed[: printed.index("Cosines")].splitlines())) <= 80
     assert found["words"]["changed"] == 0
-    assert found["texts"][audio]["float32"] == found["texts"][audio]["8 bits"] != ""
+    assert found["words"]["changed_by_encoder"] == 0
+    text = found["texts"][audio]
+    assert text["float32"] == text["encoder"] == text["whole"] != ""
+    assert found["cosines"]["logits"] > 0.999
     assert found["cosines"]["states"] > 0.999
     assert len(found["cosines"]["layers"]) == 4
     assert f"0 of {found['words']['float32']}" in printed
-    assert len(read(Path(found["file"])).layers) == 4
+    assert len(read(Path(found["file"])).encoder.layers) == 4
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
-"""The encoder in 8 bits, in NumPy: equal to the kernels bit for bit, on real speech."""
+"""Encoders and decoders in 8 bits, in NumPy: equal to the kernels bit for bit, on real speech."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +10,22 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from npu.backends.reference import ReferenceBackend
 from npu.checkpoint import Checkpoint
 from npu.moonshine import TINY
+from npu.tokens import Tokenizer
 from npu.weights import Weights
 from npu.whisper import architecture_of
-from npu.xdna import oracle
-from npu.xdna.encoder_i8 import Encoder8, Fixed, fixed, in_float, numpy_encoder, value_scales
+from npu.xdna import float_decoder, oracle
+from npu.xdna.decoder_i8 import Decoder8
+from npu.xdna.encoder_i8 import Encoder8, Fixed, NumpyOperators, fixed, in_float, numpy_encoder, value_scales
 from npu.xdna.float_encoder import FloatEncoder, in_bf16, of_moonshine, of_whisper
+from npu.xdna.float_model import FloatModel
 from npu.xdna.host_kernels import HostKernels
 from npu.xdna.oracle import TILE, Rows, blocked, unblocked
 from npu.xdna.quant import QuantisedEncoder, quantise
+from npu.xdna.quant_decoder import quantise_decoder
+from npu.xdna.quant_model import texts
 from npu.xdna.quant_parts import Normalisation, Product
 from streaming.containers import decode_container
 from streaming.window import SAMPLE_RATE
@@ -88,22 +95,30 @@ class KernelOperators:
         self._ask("swiglu_i16", hidden, gate, np.zeros(257, np.int16), out, out.size, 13 + down)
         return out[:, : x.shape[1]]
 
-    def attend(self, query: Rows, key: Rows, value: Rows, shifts: tuple[int, int]) -> Fixed:
+    def gate(self, hidden: Fixed, gate: Fixed, table: Fixed, shift: int) -> Fixed:
+        wide, gate = padded(hidden, 1, 32), padded(gate, 1, 32)
+        out = np.zeros(wide.shape, np.int16)
+        self._ask("swiglu_i16", wide, gate, table, out, out.size, shift)
+        return out[:, : hidden.shape[1]]
+
+    def attend(
+        self, query: Rows, key: Rows, value: Rows, shifts: tuple[int, int], first: int | None = None
+    ) -> Fixed:
         (q, q_scale), (k, k_scale), (v, v_scale) = (
             (padded(x), np.pad(scale, (0, -len(scale) % TILE))) for x, scale in (query, key, value)
         )
         out = np.zeros(q.shape, np.int16)
         scores, statistics, o = (np.zeros(n, np.int32) for n in (TILE * TILE, 2 * TILE, TILE * TILE))
         p, tile = np.zeros(TILE * TILE, np.uint8), np.zeros((16, 8, 4, 8), np.int16)
-        for first in range(0, len(q), TILE):
-            rows = slice(first, first + TILE)
+        for at_query in range(0, len(q), TILE):
+            rows = slice(at_query, at_query + TILE)
             self._ask("attention_start", statistics, o)
             for at in range(0, len(k), TILE):
                 span = slice(at, at + TILE)
                 self._ask(
                     "attention_step", blocked(q[rows], 4, 8), blocked(k[span].T, 8, 8), blocked(v[span], 8, 8),
                     q_scale[rows], k_scale[span], v_scale[span], oracle.POWERS, scores, p, statistics, o, *shifts,
-                    first, at, len(key[0]), 0,
+                    at_query + (first or 0), at, len(key[0]), int(first is not None),
                 )  # fmt: skip
             self._ask("attention_finish", o, statistics, tile)
             out[rows] = unblocked(tile)
@@ -158,6 +173,44 @@ def test_moonshine_by_the_kernels(
     crosses = [each.cross(states, quantised.crosses[0]) for each in (tiled, fast)]
     for found, expected in zip(*crosses, strict=True):
         assert np.array_equal(found, expected)
+
+
+def test_a_decoder_by_the_kernels(
+    kernels: HostKernels,
+    weights: Weights,
+    quantised: QuantisedEncoder,
+    tokenizer: Tokenizer,
+    clips: dict[str, Array],
+) -> None:
+    """A text at once and token by token, over the cross-attention of three seconds: the logits are the same numbers."""
+    reference, decoder = ReferenceBackend(TINY, weights), float_decoder.of_moonshine(weights)
+    model = FloatModel(of_moonshine(weights), decoder, reference, TINY, tokenizer, 512)
+    audio = clips["two_cities"][: SECONDS * SAMPLE_RATE]
+    (text,) = texts(model, [audio])
+    in_eight = quantise_decoder(decoder, quantised.crosses, [text], lambda _line: None)
+    rows = numpy_encoder(quantised).states(model.encoder.sound(TINY.prepare(audio, False), in_bf16))
+    cross = [numpy_encoder(quantised).cross(rows, each) for each in quantised.crosses]
+    found = []
+    for operators in (KernelOperators(kernels), NumpyOperators()):
+        # one layer and the head of a few tokens: the emulated products of the whole vocabulary take long
+        few = replace(in_eight, layers=in_eight.layers[:1], head=first_columns(in_eight.head, 200))
+        decoder8 = Decoder8(few, operators)
+        heard = decoder8.heard(cross[:1])
+        embedded = decoder.embedded(text.tokens, 0)
+        together, _ = decoder8.extend(embedded, [None], heard)
+        logits, held = decoder8.extend(embedded[:5], [None], heard)
+        apart = [logits]
+        for row in embedded[5:]:
+            logits, held = decoder8.extend(row[None], held, heard)
+            apart.append(logits)
+        assert np.array_equal(np.concatenate(apart), together)
+        found.append(together)
+    assert np.array_equal(*found)
+    assert np.ptp(found[0]) > 1
+
+
+def first_columns(product: Product, n: int) -> Product:
+    return replace(product, values=product.values[:, :n], channel=product.channel[:n], bias=product.bias[:n])
 
 
 def test_whisper_by_the_kernels(kernels: HostKernels) -> None:
