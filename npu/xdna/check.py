@@ -177,17 +177,27 @@ def _channels(design: Design, target: Target) -> Iterator[tuple[str, str]]:
 
 
 def _descriptors(design: Design, target: Target) -> Iterator[tuple[str, str]]:
-    """In cores and memory tiles each object of a fifo has a descriptor, and each end two locks."""
+    """In cores and memory tiles each object of a fifo has a descriptor, or each part of one, and each end two locks."""
     for tile in design.tiles():
         kind = target.kind(tile.row)
         if kind is Kind.SHIM:
             continue
         limits = target.limits[kind]
         ends = [fifo for fifo in design.fifos for end in (fifo.producer, *fifo.consumers) if end == tile]
-        if (used := sum(fifo.depth for fifo in ends)) > limits.descriptors:
+        if (used := sum(_described(design, fifo, kind) for fifo in ends)) > limits.descriptors:
             yield _at(tile), f"{used} of {limits.descriptors} buffer descriptors"
         if (used := _LOCKS_PER_END * len(ends)) > limits.locks:
             yield _at(tile), f"{used} of {limits.locks} locks"
+
+
+def _described(design: Design, fifo: Fifo, kind: Kind) -> int:
+    """Descriptors at an end. Linked fifos share the objects of the larger, whose DMA goes from part to part."""
+    for link in design.links if kind is Kind.MEMORY else ():
+        if fifo.name in (*link.sources, *link.targets):
+            larger = link.sources[0] if len(link.sources) == 1 else link.targets[0]
+            parts = max(len(link.sources), len(link.targets)) if fifo.name == larger else 1
+            return design.fifo(larger).depth * parts
+    return fifo.depth
 
 
 def _live_descriptors(design: Design, target: Target) -> Iterator[tuple[str, str]]:
@@ -204,6 +214,23 @@ def _live_descriptors(design: Design, target: Target) -> Iterator[tuple[str, str
             used = sum(n for name, n in live.items() if _shim(design.fifo(name)) == tile)
             if tile is not None and used > limit:
                 yield f"{sequence.name} at {_at(tile)}", f"{used} of {limit} transfers under way"
+                break
+
+
+def _queues(design: Design, target: Target) -> Iterator[tuple[str, str]]:
+    """A shim's channel has a queue, and nobody is told when it overflows: the array then waits for ever."""
+    for sequence in design.sequences:
+        live: Counter[str] = Counter()
+        for step in sequence.steps:
+            if isinstance(step, Await):
+                del live[step.fifo]
+                continue
+            live[step.fifo] += 1
+            if live[step.fifo] > target.queued:
+                yield (
+                    f"{sequence.name}, {step.fifo}",
+                    f"{live[step.fifo]} of {target.queued} transfers queued",
+                )
                 break
 
 
@@ -307,6 +334,7 @@ _LIMITS: tuple[Rule, ...] = (
     _channels,
     _descriptors,
     _live_descriptors,
+    _queues,
     _patterns,
     _transfers,
     _stacks,

@@ -55,7 +55,7 @@ def quantise(x: NDArray[np.int16], gain: NDArray[Any]) -> Rows:
 
 
 def rescale(x: NDArray[np.int16], down: int) -> NDArray[np.int16]:
-    """x / 2^down: what `swiglu_i16` makes of it with a gate of 8, which its table leaves as it is."""
+    """x / 2^down, as `add_half_i16` adds a residual to nothing."""
     return round_even(x, down).astype(np.int16) if down else x
 
 
