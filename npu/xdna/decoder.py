@@ -19,6 +19,7 @@ from npu.xdna.caches import NpuCache, Window
 from npu.xdna.composer import Constants, Lengths, Region, turns
 from npu.xdna.decoders import Crossing, Parts, Pass, crossings, passes
 from npu.xdna.design import Design
+from npu.xdna.design import Sequence as HostSequence
 from npu.xdna.gemm import SPAN, TILE
 from npu.xdna.oracle import from_bf16, to_bf16
 from npu.xdna.overlay import DEPTH, Bits, overlay
@@ -56,10 +57,11 @@ class DecoderDesign:
 
     def design(self, stacks: Mapping[str, int]) -> Design:
         """The overlay with all sequences. stacks: what the kernels need, bytes by name."""
-        return overlay(
-            stacks,
-            tuple(each.composer.sequence(each.name, each.composer.units, self.work) for each in self.all()),
-        )
+        return overlay(stacks, self.sequences())
+
+    def sequences(self) -> tuple[HostSequence, ...]:
+        """All of them."""
+        return tuple(each.composer.sequence(each.name, each.composer.units, self.work) for each in self.all())
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +159,7 @@ class Decoder:
         with self._one:
             self._past.hold(rows.past)
             self._states.hold([window.pieces for window in rows.windows])
-            self._give("work", chosen.x, self.parts.embedded(rows.tokens, rows.positions))
+            self._give("work", chosen.into, self.parts.embedded(rows.tokens, rows.positions))
             if self.parts.frequencies is not None:
                 angles = np.asarray(rows.positions, np.float32)[:, None] * self.parts.frequencies
                 self._put("work", chosen.turns.offset, turns(angles, TILE))

@@ -117,7 +117,7 @@ class Pass:
     composer: Composer
     past: int  # steps of 32 rows, of all decodings
     states: int  # steps of 32 rows, of all windows
-    x: Region  # where the host writes embedded tokens
+    into: Region  # where the host writes embedded tokens; the pass leaves it alone, so that it can be tried again
     turns: Region  # and the turns of their positions
     fresh: tuple[Region, ...]  # a layer: queries, keys and values of the rows
     queries: Mapping[int, Region]  # an aligned layer: what asked for states
@@ -202,7 +202,7 @@ class _Composing:
     def __init__(self, decoder: Parts, constants: Constants, past: int, states: int) -> None:
         composer = self._composer = Composer(constants)
         self._decoder, self._steps = decoder, (past, states)
-        self._x, self._h = (composer.region(TILE, decoder.width) for _ in range(2))
+        self._into, self._x, self._h = (composer.region(TILE, decoder.width) for _ in range(3))
         self._turns = composer.input(2, OBJECT)
         self._fresh: list[Region] = []
         self._asked: dict[int, Region] = {}
@@ -216,11 +216,14 @@ class _Composing:
         """The next."""
         composer, decoder, x, h = self._composer, self._decoder, self._x, self._h
         layer, name, each = of.layer, f"decoder layer {i} ", decoder.each
+        before = x if i else self._into
         normal = own(h, decoder.width)
         composer.unit(name + "self-attention")
         fresh = composer.region(TILE, 3 * each)
         self._fresh.append(fresh)
-        composer.norm(name + "attention norm", x, layer.attention_norm.gain, layer.attention_norm.offset, h)
+        composer.norm(
+            name + "attention norm", before, layer.attention_norm.gain, layer.attention_norm.offset, h
+        )
         self._product(name + "queries, keys, values", normal, of.projections, fresh)
         if decoder.frequencies is not None:
             composer.turn(name + "rotation", fresh, 2 * each // LANE, self._turns)
@@ -228,7 +231,7 @@ class _Composing:
             name + "attention", fresh, self._seen("past", i), self._found, heads=each // LANE,
             scale=decoder.scale, queries=_queries, own=(fresh.part(each), fresh.part(2 * each)), alone=_alone,
         )  # fmt: skip
-        self._product(name + "output", self._found.view(), of.output, x, other=x)
+        self._product(name + "output", self._found.view(), of.output, x, other=before)
         composer.unit(name + "cross-attention")
         if i in decoder.aligned:
             self._asked[i] = composer.region(TILE, each)
@@ -254,7 +257,7 @@ class _Composing:
         composer.norm("decoder's last norm", self._x, last.gain, last.offset, self._h)
         composer.spread("head", own(self._h, self._decoder.width), head, high, rest=low)
         return Pass(
-            composer, *self._steps, self._x, self._turns, tuple(self._fresh), self._asked, (high, low)
+            composer, *self._steps, self._into, self._turns, tuple(self._fresh), self._asked, (high, low)
         )
 
     def _up(self, name: str, x: View, up: tuple[Array, Array | None]) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from npu.backends.reference import Reference, ReferenceBackend, ReferenceEncoded
 from npu.backends.whisper_reference import WhisperReference
-from npu.backends.xdna_whole import NpuBackend
+from npu.backends.xdna_whole import NpuBackend, WholeDesign, whisper_whole
 from npu.checkpoint import Checkpoint
 from npu.decoding import Rules, decode, decode_together
 from npu.hf_tokens import HuggingFaceTokenizer
@@ -28,6 +28,7 @@ from npu.xdna.decoder import Decoder, DecoderDesign, Sizes
 from npu.xdna.decoders import Parts
 from npu.xdna.emulated import emulated
 from npu.xdna.host_kernels import HostKernels
+from npu.xdna.runtime import Built, Command, Npu
 from streaming.containers import decode_container
 from streaming.errors import ModelError
 from streaming.window import SAMPLE_RATE
@@ -40,6 +41,13 @@ FIXTURES = Path(__file__).parents[2] / "fixtures"
 def cosine(x: NDArray[Any], y: NDArray[Any]) -> float:
     a, b = x.astype(np.float64).ravel(), y.astype(np.float64).ravel()
     return float(a @ b / np.sqrt((a @ a) * (b @ b)))
+
+
+def rules_of(checkpoint: Checkpoint) -> Rules:
+    """Greedy, English, without times."""
+    tokenizer = HuggingFaceTokenizer.read(checkpoint.folder)
+    signals = tokenizer.signals
+    return Rules(signals.opening("en", "transcribe"), signals.end, 60, tokenizer.word_starts)
 
 
 class Both:
@@ -72,12 +80,9 @@ def small(kernels: HostKernels) -> Both:
     """The checkpoint that speaks."""
     checkpoint = Checkpoint(FIXTURES / "whisper-small-talk")
     architecture = architecture_of(checkpoint)
-    tokenizer = HuggingFaceTokenizer.read(checkpoint.folder)
-    signals = tokenizer.signals
-    rules = Rules(signals.opening("en", "transcribe"), signals.end, 60, tokenizer.word_starts)
     parts = Parts.whisper(WhisperWeights(checkpoint, "fp32"), architecture)
     design = DecoderDesign(parts, Sizes(past=(0, 1, 8), states=(8, 32), spans=(1, 2)))
-    return Both(kernels, WhisperReference(architecture, checkpoint), design, rules)
+    return Both(kernels, WhisperReference(architecture, checkpoint), design, rules_of(checkpoint))
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +155,40 @@ def test_a_copy(small: Both, talk: Array) -> None:
     copy.truncate(3)
     assert not np.array_equal(first, second)
     assert np.array_equal(small.backend.extend(copy, (4,)), first)
+
+
+def test_trying_again(small: Both, talk: Array) -> None:
+    """A pass that failed halfway can be done anew: it leaves what it reads as it was."""
+    ((_, ours),) = small.windows(clip(talk, 0, 2), short=True)
+    run, logits = small.npu.run, []
+    for times in (1, 2):
+
+        def again(built: Built, commands: Sequence[Command], times: int = times) -> None:
+            run(built, [*commands] * times)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(small.npu, "run", again)
+            logits.append(small.backend.extend(ours.start(), (1, 2, 3)))
+    assert np.array_equal(*logits)
+
+
+def test_whole(kernels: HostKernels, talk: Array) -> None:
+    """Encoder and decoder on one overlay: the reference's text."""
+    checkpoint = Checkpoint(FIXTURES / "whisper-small-talk")
+    architecture = architecture_of(checkpoint)
+
+    def opened(design: WholeDesign) -> tuple[Npu, Built]:
+        npu, (built,) = emulated(kernels, design.design(kernels.stacks))
+        return npu, built
+
+    backend = whisper_whole(opened, checkpoint, architecture)
+    reference, audio = WhisperReference(architecture, checkpoint), clip(talk, 0, 3)
+    exact, ours = (each.encode(audio, short=True) for each in (reference, backend))
+    expected = decode(reference, exact.start(), rules_of(checkpoint))
+    assert (
+        decode(backend, ours.start(), rules_of(checkpoint), draft=expected.tokens).tokens == expected.tokens
+    )
+    assert "npu1" in backend.device and backend.name == "whisper-small-talk"
 
 
 def test_windows_in_turn(small: Both, talk: Array) -> None:
