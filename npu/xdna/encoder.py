@@ -14,6 +14,7 @@ from npu.weights import Weights
 from npu.whisper_weights import WhisperWeights
 from npu.xdna.composition import Constants
 from npu.xdna.design import Design
+from npu.xdna.design import Sequence as HostSequence
 from npu.xdna.encoders import Plan, moonshine, whisper
 from npu.xdna.oracle import from_bf16, to_bf16
 from npu.xdna.overlay import overlay
@@ -57,13 +58,14 @@ class EncoderDesign:
 
     def design(self, stacks: Mapping[str, int]) -> Design:
         """The overlay with all sequences. stacks: what the kernels need, bytes by name."""
-        return overlay(
-            stacks,
-            tuple(
-                plan.composer.sequence(name, units, self.work)
-                for plan in self.plans
-                for name, units in self.dispatches(plan).items()
-            ),
+        return overlay(stacks, self.sequences())
+
+    def sequences(self) -> tuple[HostSequence, ...]:
+        """All of them."""
+        return tuple(
+            plan.composer.sequence(name, units, self.work)
+            for plan in self.plans
+            for name, units in self.dispatches(plan).items()
         )
 
 
