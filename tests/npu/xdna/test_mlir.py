@@ -1,0 +1,210 @@
+"""Designs as MLIR: all there are hold to the rules of the dialect; small ones are written down."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from npu.xdna.check import check
+from npu.xdna.design import (
+    Acquire,
+    Await,
+    Block,
+    Call,
+    Choose,
+    Design,
+    Element,
+    Fifo,
+    Function,
+    Held,
+    Link,
+    Local,
+    Pattern,
+    Release,
+    Repeat,
+    Sequence,
+    Start,
+    Tile,
+    Word,
+    Worker,
+    whole,
+)
+from npu.xdna.dialect.verifier import verify
+from npu.xdna.gemm import Shape, gemm
+from npu.xdna.linear import Layer, linear
+from npu.xdna.linear_bf16 import linear_bf16
+from npu.xdna.mlir import RELEASE, text
+from streaming.errors import ModelError
+
+GOLDEN = Path(__file__).parent / "golden"
+TABLE = np.arange(257)
+LAYERS = (Layer(Shape(256, 128, 512)), Layer(Shape(512, 64, 512), residual=True))
+
+
+class Stacks(dict[str, int]):
+    """What kernels need of the stack, before anybody has compiled them."""
+
+    def __missing__(self, name: str) -> int:
+        return 64
+
+
+def passing() -> Design:
+    """Through the memory tile to a core that counts, and back."""
+    shim, memory, core = Tile(0, 0), Tile(0, 1), Tile(0, 2)
+    block, host = Block(Element.I32, (16,)), Block(Element.I32, (4, 64))
+    body = (Acquire("arrives"), Acquire("leaves"), Call("count", (Held("arrives"), Held("leaves"), 7)))
+    worker = Worker(core, (Repeat(None, (*body, Release("arrives"), Release("leaves"))),))
+    fifos = (
+        Fifo("in", shim, (memory,), block),
+        Fifo("arrives", memory, (core,), block, sent=Pattern((4, 4), (1, 4))),
+        Fifo("leaves", core, (shim,), block),
+    )
+    steps = (
+        Start("in", "x", whole(host)),
+        Start("leaves", "y", whole(block), repeat=4, step=64),
+        Start("leaves", "y", Pattern((12, 16), (16, 1), 64)),
+        Await("leaves"),
+        Await("in"),
+    )
+    function = Function("count", "counting.cc", (block, block, None), 64)
+    sequence = Sequence("all", {"x": host, "y": host}, steps)
+    return Design("passing", fifos, (Link(("in",), ("arrives",)),), (worker,), (function,), (sequence,))
+
+
+def choosing() -> Design:
+    """Halves of an object to two cores, which do as its first words say, with what they hold and have."""
+    shim, memory, cores = Tile(1, 0), Tile(1, 1), (Tile(1, 2), Tile(1, 3))
+    whole_block, half = Block(Element.BF16, (32, 8)), Block(Element.BF16, (16, 8))
+    table, state = Block(Element.F32, (3,)), Block(Element.F32, (4,))
+    functions = (
+        Function("keep", "state.cc", (half, state), 64),
+        Function("mix", "state.cc", (half, half, table, None), 64),
+    )
+    workers = []
+    for at, core in enumerate(cores):
+        part, result = f"part{at}", f"result{at}"
+        round_ = (Acquire(part), Call("mix", (Held(part, 1), Held(result), Local("table"), 2)), Release(part))
+        choices = {
+            1: (Call("keep", (Held(part), Local("state"))),),
+            -2: (Acquire(part), Release(part, 2), Acquire(part)),
+        }
+        body = (
+            Acquire(part),
+            Acquire(result),
+            Repeat(Word(part, 1), round_),
+            Choose(Word("state", 2), choices),
+            Call("mix", (Held(part), Held(result), Local("table"), Word("state", 0))),
+            Release(part),
+            Release(result),
+        )
+        constants = {"table": (table, np.float32([1, 2, 3]).tobytes())}
+        workers.append(Worker(core, (Repeat(None, body),), {"state": state}, constants))
+    fifos = (
+        Fifo("all", shim, (memory,), whole_block, received=Pattern((8, 4, 8), (32, 8, 1))),
+        *(Fifo(f"part{at}", memory, (core,), half, depth=2) for at, core in enumerate(cores)),
+        *(Fifo(f"result{at}", core, (memory,), half) for at, core in enumerate(cores)),
+        Fifo("results", memory, (shim,), whole_block, sent=Pattern((2, 2, 16, 4), (128, 4, 8, 1))),
+    )
+    links = (
+        Link(("all",), ("part0", "part1"), (0, 128)),
+        Link(("result1", "result0"), ("results",), (128, 0)),
+    )
+    host = Block(Element.BF16, (8, 256))
+    steps = [
+        Start("all", "x", Pattern((8, 32, 8), (8, 64, 1))),
+        Start("results", "y", whole(host)),
+        Await("results"),
+        Await("all"),
+        Await("all"),
+    ]
+    sequence = Sequence("some", {"x": host, "y": host}, tuple(steps))
+    return Design("choosing", fifos, links, tuple(workers), functions, (sequence,))
+
+
+SMALL: Mapping[str, Callable[[], Design]] = {"passing": passing, "choosing": choosing}
+DESIGNS: Mapping[str, Callable[[], Design]] = {
+    **SMALL,
+    "gemm": lambda: gemm(Stacks(), (Shape(256, 128, 512), Shape(512, 64, 256))),
+    "linear": lambda: linear(Stacks(), LAYERS, TABLE.astype(np.int16)),
+    "linear_bf16": lambda: linear_bf16(Stacks(), LAYERS, TABLE.astype(np.float32)),
+}
+
+
+@pytest.mark.parametrize("name", DESIGNS)
+def test_a_design(name: str) -> None:
+    """Fits the hardware, and its generic form holds to the rules of the dialect."""
+    design = DESIGNS[name]()
+    assert not check(design)
+    verify(text(design, generic=True))
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("generic", [False, True])
+def test_a_small_design(name: str, generic: bool) -> None:
+    """Is written as it was when somebody last read it."""
+    golden = GOLDEN / f"{name}{'.generic' if generic else ''}.mlir"
+    assert text(SMALL[name](), generic) == golden.read_text()
+
+
+def test_the_forms_say_the_same() -> None:
+    """Each operation of one is one of the other, in the same order."""
+    for make in DESIGNS.values():
+        said, meant = (text(make(), generic).splitlines() for generic in (False, True))
+        named = [line.split('"')[1] for line in meant if '"(' in line]
+        unsaid = {"scf.yield", "builtin.module"}
+        shown = [name for name in named if name not in unsaid]
+        lines = iter([*said, "aie.end"])  # that of the device goes without saying
+        assert all(any(name in line for line in lines) for name in shown)
+
+
+def test_a_long_sequence() -> None:
+    """Is written in seconds: thousands of tasks."""
+    design = gemm(Stacks(), (Shape(4096, 512, 4096),))
+    began = time.perf_counter()
+    written = text(design)
+    assert time.perf_counter() - began < 5
+    assert written.count("dma_start_task") == 4096
+
+
+def test_the_release() -> None:
+    """Is one of the line 1.4."""
+    assert RELEASE.startswith("1.4.")
+
+
+def with_fifo(design: Design, name: str, **changes: Any) -> Design:
+    """A design with one fifo changed."""
+    fifos = (replace(fifo, **changes) if fifo.name == name else fifo for fifo in design.fifos)
+    return replace(design, fifos=tuple(fifos))
+
+
+@pytest.mark.parametrize(
+    ("design", "said"),
+    [
+        (replace(passing(), name="to pass"), "no name"),
+        (with_fifo(passing(), "arrives", sent=Pattern((4, 4), (-4, 1), 12)), "begins with the first element"),
+        (with_fifo(passing(), "leaves", sent=Pattern((4, 4), (-4, 1))), "below 0"),
+        (with_fifo(passing(), "leaves", depth=3), "would make 2"),
+        (with_fifo(choosing(), "results", sent=Pattern((16, 2, 8), (8, 128, 1))), "one after the other"),
+    ],
+)
+def test_what_cannot_be_said(design: Design, said: str) -> None:
+    """Is refused, with what it is: the dialect says less than a design."""
+    with pytest.raises(ModelError, match=said):
+        text(design)
+
+
+@pytest.mark.parametrize("loops", [(2, 2, 2, 2), (2, 2, 2, 2, 2)])
+def test_a_transfer_of_too_many_loops(loops: tuple[int, ...]) -> None:
+    """Is refused: a task has three beside its repetition."""
+    design = passing()
+    strides = tuple(2 ** (2 * at + 1) for at in reversed(range(len(loops))))
+    start = Start("in", "x", Pattern(loops, strides))
+    sequence = replace(design.sequences[0], steps=(start,))
+    with pytest.raises(ModelError, match="more loops"):
+        text(replace(design, sequences=(sequence,)))
