@@ -3,7 +3,9 @@
 The recording is made for it: speech of the package's own clips, sparse, in noise. A FLAC of 12 hours needs 400 MB of disk;
 with --diarize the samples lie in the temporary folder as well, 230 MB an hour.
 
-python benchmarks/long_file.py [--hours 1] [--share 0.2] [--diarize] [--threads 2] [--output FILE]
+python benchmarks/long_file.py [--hours 1] [--share 0.2] [--diarize] [--whisper] [--threads 2] [--output FILE]
+
+--whisper takes random weights of whisper-base's shape instead of Moonshine, windows of up to 30 s and batches of 8.
 
 Anonymous memory is the process's own; file pages are those of the temporary file and of libraries, which the system
 takes back when it needs them.
@@ -21,14 +23,17 @@ from typing import Any
 
 import av
 import numpy as np
+from batched import BATCH, FixedTranscriber
 from clips import SAMPLE_RATE, packaged
 
 from daemon.media import Recording
 from npu.diarizer import load_embedded
 from npu.loading import load_judge, load_transcriber
 from npu.transcripts import Progress, SpeakersWanted, Transcript, Wanted, transcripts
+from npu.untrained import BASE, write_untrained
 
 BLOCK_S = 60
+TOKENS = 60  # of each of Whisper's windows
 
 
 def write_recording(target: Path, hours: float, share: float) -> None:
@@ -80,8 +85,18 @@ class Meter:
             self.most = {name: max(self.most[name], now[name]) for name in now}
 
 
-def benchmark(hours: float, share: float, diarize: bool, threads: int) -> dict[str, Any]:
-    transcriber, judges = load_transcriber(), load_judge()
+def benchmark(hours: float, share: float, diarize: bool, threads: int, whisper: bool) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        if whisper:
+            transcriber = FixedTranscriber(write_untrained(Path(folder) / "whisper-base", BASE), TOKENS, 1)
+            return measured(transcriber, hours, share, diarize, threads, BATCH)
+        return measured(load_transcriber(), hours, share, diarize, threads, None)
+
+
+def measured(
+    transcriber: Any, hours: float, share: float, diarize: bool, threads: int, batch: int | None
+) -> dict[str, Any]:
+    judges = load_judge()
     speakers = SpeakersWanted(load_embedded(None, lambda _line: None)) if diarize else None
 
     def transcribe(path: Path) -> Transcript:
@@ -93,6 +108,7 @@ def benchmark(hours: float, share: float, diarize: bool, threads: int) -> dict[s
             Wanted(speakers=speakers),
             Progress(),
             threads,
+            batch=batch,
         )
         (outcome,) = made
         assert isinstance(outcome, Transcript), outcome
@@ -127,11 +143,13 @@ def main() -> None:
     parser.add_argument("--hours", type=float, default=1.0, help="12 is the whole figure")
     parser.add_argument("--share", type=float, default=0.2, help="of it in which somebody speaks")
     parser.add_argument("--diarize", action="store_true")
+    parser.add_argument("--whisper", action="store_true")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--output", type=Path, help="write the JSON here as well")
     arguments = parser.parse_args()
     result = json.dumps(
-        benchmark(arguments.hours, arguments.share, arguments.diarize, arguments.threads), indent=2
+        benchmark(arguments.hours, arguments.share, arguments.diarize, arguments.threads, arguments.whisper),
+        indent=2,
     )
     print(result)
     if arguments.output:

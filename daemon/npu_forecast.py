@@ -50,6 +50,7 @@ def described(prediction: Prediction) -> dict[str, Any]:
         "seconds": prediction.seconds,
         "states": prediction.states,
         "dispatches": expected.encoding.dispatches,
+        "units": expected.encoding.units,
         "encoder_precision": "bf16",
         "decoder_precision": expected.precision.value,
         "batch": expected.batch,
@@ -150,10 +151,12 @@ def _machines(prediction: Prediction) -> Table:
 
 def _sentences(prediction: Prediction) -> Iterator[str]:
     expected = prediction.expected
-    live = times_real_time(expected.seconds, expected.encoding.time)
+    encoding = expected.encoding
+    live = times_real_time(expected.seconds, encoding.time)
     yield (
-        f"Live: {_said(expected.encoding.time)} for the encoder, in {expected.encoding.dispatches} dispatches: "
-        f"{live.expected:,.0f} times real time. What the CPU does is not counted: the decoder, and features."
+        f"Live: {_said(encoding.time)} for the encoder, {live.expected:,.0f} times real time, in {encoding.dispatches}"
+        f" dispatches; as a list of {encoding.units} runs those would take {_said(encoding.listed)} instead of"
+        f" {_said(encoding.dispatching)}. What the CPU does is not counted: features, and all of the decoder."
     )
     if prediction.features is not None:
         yield (

@@ -51,6 +51,31 @@ def eventually() -> Callable[..., Any]:
     return wait
 
 
+@pytest.fixture
+def stand_in_tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in which tools that build for the NPU are installed. They only stand in for the real ones, and note
+    their calls, as JSON, in its file `calls`.
+    """
+    root = tmp_path / "installed"
+    script = ROOT / "tests/fixtures/stand_in_tools.py"
+    for name in (
+        "llvm-aie/bin/clang++",
+        "mlir_aie/bin/aiecc",
+        "mlir_aie/bin/bootgen",
+        "path/xclbinutil",
+        "path/g++",
+    ):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{script}" {path.name} "$@"\n')
+        path.chmod(0o755)
+    headers = root / "mlir_aie/include/aie_api"
+    headers.mkdir(parents=True)
+    (headers / "aie.hpp").touch()
+    monkeypatch.setenv("STAND_IN_LOG", str(root / "calls"))
+    return root
+
+
 @pytest.fixture(scope="session")
 def assets() -> Path:
     """Where the recordings lie that the embedded model's package ships: two_cities.wav and others."""

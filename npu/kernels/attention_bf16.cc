@@ -3,27 +3,32 @@
 //
 //   scores  = q * k in float, times a scale: binary logarithms with 8 fraction bits, rounded to whole ones, halves to
 //             even, within +-2^21
-//   masks   before the maximum: keys from `keys` on, and later ones than the query where causal is 1
+//   masks   before the maximum: see below
 //   weights = 2^(score - the largest so far), 17 bits by table, summed as integers; narrowed to bf16 times v, in float
-// A query that sees no key gets zero, and so do those from `queries` on.
+// A query that sees no key gets zero, and so do those from `queries` on. Four queries that see none of the keys at hand
+// are passed over.
+//
+// Keys come in two parts. Of the first, queries see as many as their own word says; they may be those of several groups,
+// of which each has 32 in turn. The second part belongs to the queries themselves, one to each: they see those up to their
+// own, or that alone.
 //
 //   q [16][8][4][8]: queries by fours, width by eights; keys [8][8][8][4]: width by eights, keys by fours; v
 //   [4][16][8][4]: keys by eights, width by fours, as a tile of B comes; o, out [16][16][4][4]
-//   kept, words: 2: keys, 3: causal, 4: 256 * log2(e) / sqrt(width of the head) in float, 5: the first query's number,
-//     6: queries
+//   kept, words: 1: steps of the first part, 4: 256 * log2(e) / sqrt(width of the head) in float, 5: groups, 6: queries,
+//     7: queries of a group, 8: 1 where a query sees its own key alone, 64 and on: keys of each query
 //   table [256]: 2^16 * 2^(-i / 256), rounded   statistics: [64] the largest score so far, [64] the sum of weights, and
-//   the next key
-//   scratch: 6 KB; the object that `out` will lie in, before it does
+//   how many steps are done
+//   scratch: 1 KB; the object that `out` will lie in, before it does
 #include "fixed.h"
 
 #include <cstring>
 
 constexpr int kStep = 32;                                           // keys at a time
-constexpr int kQueries = 32, kBlocksM = kQueries / kRows;           // of which scores are held
 constexpr int kScoresN = kStep / kColumnsBf16, kWidthN = kTile / kColumnsBf16;
 constexpr int kBlock = kRows * kColumnsBf16, kBlockA = kRows * kDepth;
 constexpr int kFractionBits = 8, kOne = 16;
-constexpr int kNext = 2 * kTile;                                    // of statistics: the next key
+constexpr int kNext = 2 * kTile;                                    // of statistics: the next step
+constexpr int kPast = 1, kScale = 4, kGroups = 5, kQueries = 6, kShared = 7, kAlone = 8, kKeys = 64;  // of kept
 constexpr int32_t kMasked = -(1 << 30);
 constexpr float kLimit = 1 << 21, kWhole = 12582912;  // added and taken away: nothing is left after the point
 
@@ -43,23 +48,23 @@ KERNEL_INLINE uint16_t narrowed(float value) {
 
 using Unit = aie::mmul<kRows, kDepth, kColumnsBf16, bfloat16, bfloat16, accfloat>;
 
+// Of four rows.
 template <bool kAdd, int kBlocksK, int kBlocksN>
-KERNEL_INLINE void multiply(const uint16_t *a_bits, const uint16_t *b_bits, float *c, int blocks) {
+KERNEL_INLINE void multiply(const uint16_t *a_bits, const uint16_t *b_bits, float *c) {
     const auto *a = reinterpret_cast<const bfloat16 *>(a_bits), *b = reinterpret_cast<const bfloat16 *>(b_bits);
-    for (int i = 0; i < blocks; ++i)
-        for (int j = 0; j < kBlocksN; j += 2) {
-            float *to = c + (i * kBlocksN + j) * kBlock;
-            Unit left(kAdd ? aie::load_v<kBlock>(to) : aie::zeros<float, kBlock>());
-            Unit right(kAdd ? aie::load_v<kBlock>(to + kBlock) : aie::zeros<float, kBlock>());
-            for (int k = 0; k < kBlocksK; ++k) {
-                const auto rows = aie::load_v<Unit::size_A>(a + (i * kBlocksK + k) * Unit::size_A);
-                const bfloat16 *columns = b + (k * kBlocksN + j) * Unit::size_B;
-                left.mac(rows, aie::load_v<Unit::size_B>(columns));
-                right.mac(rows, aie::load_v<Unit::size_B>(columns + Unit::size_B));
-            }
-            aie::store_v(to, left.to_vector<float>());
-            aie::store_v(to + kBlock, right.to_vector<float>());
+    for (int j = 0; j < kBlocksN; j += 2) {
+        float *to = c + j * kBlock;
+        Unit left(kAdd ? aie::load_v<kBlock>(to) : aie::zeros<float, kBlock>());
+        Unit right(kAdd ? aie::load_v<kBlock>(to + kBlock) : aie::zeros<float, kBlock>());
+        for (int k = 0; k < kBlocksK; ++k) {
+            const auto rows = aie::load_v<Unit::size_A>(a + k * Unit::size_A);
+            const bfloat16 *columns = b + (k * kBlocksN + j) * Unit::size_B;
+            left.mac(rows, aie::load_v<Unit::size_B>(columns));
+            right.mac(rows, aie::load_v<Unit::size_B>(columns + Unit::size_B));
         }
+        aie::store_v(to, left.to_vector<float>());
+        aie::store_v(to + kBlock, right.to_vector<float>());
+    }
 }
 
 KERNEL_INLINE void turn(const uint16_t *tile, uint16_t *keys) {
@@ -84,22 +89,20 @@ KERNEL_INLINE float widened(uint16_t bits) {
 }
 
 template <bool kAdd, int kBlocksK, int kBlocksN>
-KERNEL_INLINE void multiply(const uint16_t *a, const uint16_t *b, float *c, int blocks) {
-    for (int i = 0; i < blocks; ++i) {
-        if (!kAdd)
-            for (int e = 0; e < kBlocksN * kBlock; ++e) c[i * kBlocksN * kBlock + e] = 0;
-        for (int k = 0; k < kBlocksK; ++k)
-            for (int j = 0; j < kBlocksN; ++j)
-                for (int s = 0; s < kDepth; ++s) {
-                    const uint16_t *row = b + ((k * kBlocksN + j) * kDepth + s) * kColumnsBf16;
-                    const float b0 = widened(row[0]), b1 = widened(row[1]), b2 = widened(row[2]), b3 = widened(row[3]);
-                    for (int r = 0; r < kRows; ++r) {
-                        const float x = widened(a[((i * kBlocksK + k) * kRows + r) * kDepth + s]);
-                        float *sums = c + (i * kBlocksN + j) * kBlock + r * kColumnsBf16;
-                        sums[0] += x * b0, sums[1] += x * b1, sums[2] += x * b2, sums[3] += x * b3;
-                    }
+KERNEL_INLINE void multiply(const uint16_t *a, const uint16_t *b, float *c) {
+    if (!kAdd)
+        for (int e = 0; e < kBlocksN * kBlock; ++e) c[e] = 0;
+    for (int k = 0; k < kBlocksK; ++k)
+        for (int j = 0; j < kBlocksN; ++j)
+            for (int s = 0; s < kDepth; ++s) {
+                const uint16_t *row = b + ((k * kBlocksN + j) * kDepth + s) * kColumnsBf16;
+                const float b0 = widened(row[0]), b1 = widened(row[1]), b2 = widened(row[2]), b3 = widened(row[3]);
+                for (int r = 0; r < kRows; ++r) {
+                    const float x = widened(a[(k * kRows + r) * kDepth + s]);
+                    float *sums = c + j * kBlock + r * kColumnsBf16;
+                    sums[0] += x * b0, sums[1] += x * b1, sums[2] += x * b2, sums[3] += x * b3;
                 }
-    }
+            }
 }
 
 KERNEL_INLINE void turn(const uint16_t *tile, uint16_t *keys) {
@@ -118,18 +121,38 @@ KERNEL_INLINE float rounded(float score) {
     return (within + kWhole) - kWhole;
 }
 
-// How many of the keys at hand a query sees.
-KERNEL_INLINE int seen(int query, int first_key, int keys, bool causal) {
-    const int all = causal && query + 1 < keys ? query + 1 : keys;
-    return static_cast<int>(clamped(all - first_key, 0, kStep));
+struct Seen {
+    int from, to;  // of the keys at hand
+};
+
+// The keys of a step.
+struct Keys {
+    bool past;
+    int first;         // in their group
+    int lowest, most;  // of the queries that may see them, and the one after the last
+};
+
+KERNEL_INLINE Keys keys_of(const int32_t *kept, int step) {
+    const bool past = step < kept[kPast];
+    const int groups = kept[kGroups], turn = past ? step / groups : step - kept[kPast];
+    const int first = turn * kStep, lowest = past ? (step - turn * groups) * kept[kShared] : first;
+    const int most = past ? lowest + kept[kShared] : kept[kAlone] ? first + kStep : kTile;
+    return {past, first, lowest, most < kept[kQueries] ? most : kept[kQueries]};
 }
 
-// Scores [8][8][4][4] of one query to weights p [8][4][4][8]; what was summed before shrinks where a larger one comes.
-KERNEL_INLINE void weigh(int m, float *scores, uint16_t *p, float *o, float scale, int visible, const int32_t *table,
+KERNEL_INLINE Seen seen_by(int query, const Keys &keys, const int32_t *kept) {
+    if (query < keys.lowest || query >= keys.most) return {0, 0};
+    const int all = keys.past ? kept[kKeys + query] : query + 1;
+    const int to = static_cast<int>(clamped(all - keys.first, 0, kStep));
+    return {!keys.past && kept[kAlone] ? to - 1 : 0, to};
+}
+
+// Scores [8][4][4] of one of four queries to weights p [4][4][8]; what was summed before shrinks where a larger one comes.
+KERNEL_INLINE void weigh(int row, float *scores, uint16_t *p, float *o, float scale, Seen seen, const int32_t *table,
                          int32_t *largest, int32_t *sum) {
-    float *own = scores + m / kRows * kScoresN * kBlock + m % kRows * kColumnsBf16;
+    float *own = scores + row * kColumnsBf16;
     int32_t most = *largest, total = *sum;
-    for (int n = 0; n < visible; ++n) {
+    for (int n = seen.from; n < seen.to; ++n) {
         float &score = own[n / kColumnsBf16 * kBlock + n % kColumnsBf16];
         score = rounded(score * scale);
         most = static_cast<int32_t>(score) > most ? static_cast<int32_t>(score) : most;
@@ -138,15 +161,15 @@ KERNEL_INLINE void weigh(int m, float *scores, uint16_t *p, float *o, float scal
         const int32_t factor = power(most - *largest, table);
         total = static_cast<int32_t>(round_even(int64_t{total} * factor, kOne));
         const float share = static_cast<float>(factor) / (1 << kOne);
-        float *row = o + m / kRows * kWidthN * kBlock + m % kRows * kColumnsBf16;
-        for (int n = 0; n < kTile; ++n) row[n / kColumnsBf16 * kBlock + n % kColumnsBf16] *= share;
+        float *sums = o + row * kColumnsBf16;
+        for (int n = 0; n < kTile; ++n) sums[n / kColumnsBf16 * kBlock + n % kColumnsBf16] *= share;
     }
     for (int n = 0; n < kStep; ++n) {
-        const auto score = static_cast<int32_t>(own[n / kColumnsBf16 * kBlock + n % kColumnsBf16]);
-        const int32_t weight = n < visible ? power(most - score, table) : 0;
+        int32_t weight = 0;
+        if (n >= seen.from && n < seen.to)
+            weight = power(most - static_cast<int32_t>(own[n / kColumnsBf16 * kBlock + n % kColumnsBf16]), table);
         total += weight;
-        p[(m / kRows * (kStep / kDepth) + n / kDepth) * kBlockA + m % kRows * kDepth + n % kDepth] =
-            narrowed(static_cast<float>(weight));
+        p[n / kDepth * kBlockA + row * kDepth + n % kDepth] = narrowed(static_cast<float>(weight));
     }
     *largest = most, *sum = total;
 }
@@ -165,20 +188,24 @@ void turn_keys_bf16(const uint16_t *tile, uint16_t *keys) { turn(tile, keys); }
 void attention_step_bf16(const uint16_t *q, const uint16_t *keys, const uint16_t *v, const int32_t *kept,
                          const int32_t *table, uint16_t *scratch, int32_t *statistics, float *o) {
     float *scores = reinterpret_cast<float *>(scratch);
-    uint16_t *p = scratch + 2 * kQueries * kStep;
+    uint16_t *p = scratch + 2 * kRows * kStep;
     float scale;
-    std::memcpy(&scale, kept + 4, sizeof scale);
-    const int first_key = statistics[kNext];
-    statistics[kNext] = first_key + kStep;
-    for (int first = 0; first < kTile; first += kQueries) {
-        const int rows = static_cast<int>(clamped(kept[6] - first, 0, kQueries)), blocks = (rows + kRows - 1) / kRows;
-        multiply<false, kTile / kDepth, kScoresN>(q + first * kTile, keys, scores, blocks);
-        float *sums = o + first * kTile;
-        for (int m = 0; m < blocks * kRows; ++m) {
-            const int visible = m < rows ? seen(kept[5] + first + m, first_key, kept[2], kept[3] != 0) : 0;
-            weigh(m, scores, p, sums, scale, visible, table, statistics + first + m, statistics + kTile + first + m);
+    std::memcpy(&scale, kept + kScale, sizeof scale);
+    const Keys at_hand = keys_of(kept, statistics[kNext]++);
+    for (int first = 0; first < kTile; first += kRows, q += kRows * kTile, o += kRows * kTile) {
+        Seen seen[kRows];
+        bool any = false;
+        for (int row = 0; row < kRows; ++row) {
+            seen[row] = seen_by(first + row, at_hand, kept);
+            any |= seen[row].from < seen[row].to;
         }
-        multiply<true, kStep / kDepth, kWidthN>(p, v, sums, blocks);
+        if (!any) continue;
+        multiply<false, kTile / kDepth, kScoresN>(q, keys, scores);
+        for (int row = 0; row < kRows; ++row) {
+            int32_t *largest = statistics + first + row;
+            weigh(row, scores, p, o, scale, seen[row], table, largest, largest + kTile);
+        }
+        multiply<true, kStep / kDepth, kWidthN>(p, v, o);
     }
 }
 

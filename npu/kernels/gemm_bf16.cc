@@ -138,4 +138,14 @@ void narrow_bf16(const float *c, uint16_t *out) {
 #endif
     narrow(c, out);
 }
+
+// What narrowing took away, so that both together have 16 bits. Changes the sums.
+void narrow_rest_bf16(float *c, uint16_t *out) {
+#ifdef __AIE__
+    set_modes();
+#endif
+    narrow(c, out);
+    for (int i = 0; i < kCount; ++i) c[i] -= widened(out[i]);
+    narrow(c, out);
+}
 }

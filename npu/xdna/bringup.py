@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol
@@ -19,7 +20,8 @@ from numpy.typing import NDArray
 from npu.xdna.array import Kernels
 from npu.xdna.build import Text, built, key_of
 from npu.xdna.design import Design
-from npu.xdna.emulator import KERNEL, Emulator, Faults, Package, instructions
+from npu.xdna.emulated import emulated as on_emulator
+from npu.xdna.emulator import Faults
 from npu.xdna.failures import UNWRITTEN, NpuUnavailable, must_equal
 from npu.xdna.gemm import Shape, gemm, header
 from npu.xdna.passthrough import WORDS, passthrough
@@ -220,14 +222,13 @@ def hardware(text: Text, cache_dir: Path | None = None) -> Bench:
 
 def emulated(designs: Sequence[Design], kernels: Kernels, faults: Faults | None = None) -> Bench:
     """The emulator, with designs as packages."""
-    packages = {f"{design.name}/emulated": Package(design, lambda: kernels) for design in designs}
-    xrt = Emulator(packages, faults)
 
-    def package(design: Design) -> Built:
-        streams = {each.name: instructions(design, each.name) for each in design.sequences}
-        return Built(design.name, f"{design.name}/emulated", KERNEL, streams)
+    @cache
+    def opened() -> tuple[Npu, dict[str, Built]]:
+        npu, packages = on_emulator(kernels, *designs, faults=faults)
+        return npu, {each.name: each for each in packages}
 
-    return Bench(lambda: Npu(xrt), package)
+    return Bench(lambda: opened()[0], lambda design: opened()[1][design.name])
 
 
 def record_of(bench: Bench, outcomes: Sequence[Outcome]) -> Record:

@@ -16,6 +16,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -41,6 +42,7 @@ Watch = Callable[[int, int, str], None]  # steps that are done, all steps, and w
 
 _COMPILE = (
     "--target=aie2-none-unknown-elf", "-std=c++20", "-O2", "-DNDEBUG",
+    "-D__AIE__",  # the vector path: Peano itself defines __AIENGINE__ and __aie__
     "-D__AIE_API_AIE_ADF_HPP__",  # leaves out a header of the vendor's that Peano does not have
     "-Wno-parentheses", "-Wno-attributes", "-Wno-macro-redefined", "-Wno-empty-body",
 )  # fmt: skip
@@ -159,8 +161,7 @@ class _Making:
         self._result.mkdir()
         for source in self._kernels:
             self._compile(source)
-        (self._result / "design.mlir").write_text(text, "utf-8")
-        parts, streams = self._lower()
+        parts, streams = self._lower(text)
         image = self._join(parts)
         package = self._pack(image)
         instructions = {name: self._instructions(name, stream) for name, stream in streams.items()}
@@ -197,18 +198,20 @@ class _Making:
             target,
         )
 
-    def _lower(self) -> tuple[list[Path], dict[str, Path]]:
+    def _lower(self, text: str) -> tuple[list[Path], dict[str, Path]]:
         """The parts of the configuration, and the stream of instructions of each sequence."""
-        self._tell(f"lowering {self._design.name}")
-        out = self._work / "out"
+        self._tell("lowering the design")
+        out, design = self._work / "out", self._work / "design.mlir"  # beside the objects, which it names
         out.mkdir()
+        design.write_text(text, "utf-8")
+        shutil.copy(design, self._result)
         self._run(
             self._tools.aiecc,
             *_LOWER,
             f"--peano={self._tools.peano}",
             f"--tmpdir={self._work / 'lowered'}",
             f"--output-dir={out}",
-            self._result / "design.mlir",
+            design,
         )
         found = sorted(out.rglob("*_aie_cdo_init.bin"))
         if len(found) != 1:

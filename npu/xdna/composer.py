@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -27,8 +27,9 @@ _ITERATIONS = NPU1.limits[Kind.SHIM].fields.iterations
 _FUNCTION, _TABLE = TILE, 2 * TILE  # words of a product's columns
 
 Array = NDArray[Any]
-Lengths = Mapping[str, int]  # what a window's length decides, by name
-Said = int | float | Callable[[Lengths], int | float]  # a word of a header
+Counts = NDArray[np.int64]  # of each of 64 rows
+Lengths = Mapping[str, Any]  # what a window's length decides, by name: numbers, and counts
+Said = int | float | Callable[[Lengths], int | float | Counts]  # a word of a header, or 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +82,17 @@ class View:
     def depth(self) -> int:
         """Values of a row."""
         return self.width * self.taps
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Keys and values that queries see, of which groups have 32 rows in turn."""
+
+    key: Region
+    value: Region  # as wide
+    keys: Callable[[Lengths], int | Counts]  # of every query's group, or of each
+    groups: Said = 1
+    shared: Said = TILE  # queries of a group
 
 
 class Constants:
@@ -201,16 +213,13 @@ class Composer:
         function: Function | None = None,
         other: Region | None = None,
         multiplied: bool = False,
+        rest: Region | None = None,
     ) -> None:
         """function(a @ matrix + bias), plus or times `other`; matrix [depth, n], zeros up to whole spans.
 
-        `other` is as wide as the result.
+        `other` is as wide as the result, and so is `rest`: what narrowing took away, if it is asked for.
         """
-        words = {
-            Words.STEPS: a.depth // DEPTH,
-            Words.OTHER: int(other is not None),
-            Words.MULTIPLIED: int(multiplied),
-        }
+        words = _of_product(a, other, multiplied, rest)
         head = self._header(Operation.PRODUCT, words)
         matrix = padded(matrix, a.depth, whole_spans(matrix.shape[1]))
         place = self._constants.place((name,), lambda: _streamed(matrix, bias, function))
@@ -225,15 +234,52 @@ class Composer:
             if other is not None:
                 at = other.offset + m * other.width + n + i * TILE
                 yield Start(f"B{i}", other.argument, Pattern((SPAN, TILE), (other.width, 1), at))
-            yield _column(i, to, m, n + i * TILE)
+            yield from (_column(i, each, m, n + i * TILE) for each in (to, rest) if each is not None)
 
         for m in range(0, to.rows, SPAN):
             for n in range(0, matrix.shape[1], SPAN):
                 moves.together(partial(of_shim, m=m, n=n))
         spans = to.rows // SPAN * (matrix.shape[1] // SPAN)
-        calls = Counter(keep_header=1, zero_f32=1, gemm_bf16=a.depth // DEPTH, start_f32=1, narrow_bf16=1)
-        calls["join_half_f32"] = 2 * words[Words.OTHER]
-        self._add(name, moves, calls, spans)
+        self._add(name, moves, _calls_of_product(words), spans)
+
+    def spread(
+        self,
+        name: str,
+        a: View,
+        matrix: Array,
+        to: Region,
+        *,
+        bias: Array | None = None,
+        function: Function | None = None,
+        other: Region | None = None,
+        multiplied: bool = False,
+        rest: Region | None = None,
+    ) -> None:
+        """A product of 64 rows, of which every core has other columns: 1,024 of them at a time.
+
+        It moves a fourth of the rows that `product` moves, and is awaited a fourth as often. The results are as wide
+        as whole spans of 1,024.
+        """
+        words = _of_product(a, other, multiplied, rest)
+        head = self._header(Operation.SPREAD, words)
+        wide = SIDE * SPAN
+        matrix = padded(matrix, a.depth, -(-matrix.shape[1] // wide) * wide)
+        place = self._constants.place((name,), lambda: _spread(_streamed(matrix, bias, function)))
+        run = (a.depth // DEPTH + 1) * SIDE * OBJECT
+        moves = _Moves()
+
+        def of_shim(i: int, n: int) -> Iterator[Start]:
+            yield self._head(i, head)
+            yield _rows(i, a, 0)
+            yield Start(f"B{i}", "constants", Pattern((run,), (1,), place + (n // SPAN + i) * run))
+            at = n + i * SPAN
+            if other is not None:
+                yield Start(f"B{i}", other.argument, _apart(other, at))
+            yield from (Start(f"C{i}", "work", _apart(each, at)) for each in (to, rest) if each is not None)
+
+        for n in range(0, matrix.shape[1], wide):
+            moves.together(partial(of_shim, n=n))
+        self._add(name, moves, _calls_of_product(words), matrix.shape[1] // wide)
 
     def norm(self, name: str, x: Region, gain: Array, offset: Array | None, to: Region) -> None:
         """Every row for itself; of as many columns as there are gains."""
@@ -330,48 +376,51 @@ class Composer:
         self,
         name: str,
         query: Region,
-        key: Region,
-        value: Region,
+        seen: Seen,
         to: Region,
         *,
         heads: int,
         scale: float,
         queries: Callable[[Lengths], int],
-        keys: Callable[[Lengths], int],
-        causal: bool = False,
+        own: tuple[Region, Region] | None = None,
+        alone: Said = 0,
     ) -> None:
-        """Every head of 64 columns of queries over its keys and values; scale: of scores. Keys and values of a head
-        are as far apart everywhere, and heads a multiple of four.
+        """Every head of 64 columns of queries over keys and values; scale: of scores; heads: a multiple of four.
+
+        own: keys and values of the first 64 queries, which see them after the others: those up to their own, or that
+        `alone`.
         """
-        steps = key.rows // DEPTH
         shared: dict[Words, Said] = {
-            Words.STEPS: steps,
-            Words.KEYS: keys,
-            Words.CAUSAL: int(causal),
+            Words.STEPS: seen.key.rows // DEPTH,
+            Words.OWN_STEPS: TILE // DEPTH if own else 0,
             Words.SCALE: float(scale * 256 / np.log(2)),
+            Words.GROUPS: seen.groups,
+            Words.SHARED: seen.shared,
+            Words.ALONE: alone,
+            Words.KEYS: _of_each(seen.keys),
         }
         moves = _Moves()
 
         def of_shim(i: int, m: int, first: int) -> Iterator[Start]:
             row = m + i * TILE
-            words = {**shared, Words.FIRST: row, Words.QUERIES: _within(queries, row)}
+            words = {**shared, Words.QUERIES: _within(queries, row)}
             yield self._head(i, self._header(Operation.ATTENTION, words))
             for column in range(SIDE):
                 at = query.offset + row * query.width + (first + column) * LANE
                 pattern = Pattern((2, _ROWS_OF_UNIT, DEPTH), (DEPTH, query.width, 1), at)
                 times = TILE // _ROWS_OF_UNIT
                 yield Start(f"A{i}", "work", pattern, times, _ROWS_OF_UNIT * query.width)
-            for step in range(0, steps, _ITERATIONS):
-                at = key.offset + (first + i) * LANE + step * DEPTH * key.width
-                pattern = Pattern((2, DEPTH, TILE), (value.offset - key.offset, key.width, 1), at)
-                times = min(_ITERATIONS, steps - step)
-                yield Start(f"B{i}", "work", pattern, times, DEPTH * key.width)
+            yield from _keys(i, seen.key, seen.value, first + i)
+            if own is not None:
+                keys, values = (replace(each, rows=TILE) for each in own)
+                yield from _keys(i, keys, values, first + i)
             yield _column(i, to, m, (first + i) * LANE)
 
         for m in range(0, query.rows, SPAN):
             for first in range(0, heads, SIDE):
                 moves.together(partial(of_shim, m=m, first=first))
         calls = Counter(keep_header=1, keep_tile_bf16=2, attention_start_bf16=1, attention_finish_bf16=1)
+        steps = seen.key.rows // DEPTH + (TILE // DEPTH if own else 0)
         calls["turn_keys_bf16"] = calls["attention_step_bf16"] = steps
         self._add(name, moves, calls, query.rows // SPAN * (heads // SIDE))
 
@@ -413,9 +462,39 @@ def whole_spans(n: int) -> int:
     return -(-n // SPAN) * SPAN
 
 
+@cache
+def _of_each(keys: Callable[[Lengths], int | Counts]) -> Callable[[Lengths], Counts]:
+    """[64]: of each query."""
+    return lambda lengths: np.broadcast_to(np.asarray(keys(lengths), np.int64), TILE)
+
+
 def padded(x: Array, rows: int, width: int) -> Array:
     """x [m, n] with zeros behind its rows and columns."""
     return np.pad(x, ((0, rows - x.shape[0]), (0, width - x.shape[1])))
+
+
+def _of_product(a: View, other: Region | None, multiplied: bool, rest: Region | None) -> dict[Words, Said]:
+    """Words of its header."""
+    return {
+        Words.STEPS: a.depth // DEPTH,
+        Words.OTHER: int(other is not None),
+        Words.MULTIPLIED: int(multiplied),
+        Words.WIDE: int(rest is not None),
+    }
+
+
+def _calls_of_product(words: Mapping[Words, Said]) -> Counter[str]:
+    """Of one span."""
+    calls = Counter(keep_header=1, zero_f32=1, start_f32=1, narrow_bf16=1)
+    for kernel, times, word in (
+        ("gemm_bf16", 1, Words.STEPS),
+        ("join_half_f32", 2, Words.OTHER),
+        ("narrow_rest_bf16", 1, Words.WIDE),
+    ):
+        said = words[word]
+        assert isinstance(said, int)
+        calls[kernel] = times * said
+    return calls
 
 
 def _rows(i: int, view: View, row: int, times: int = 1) -> Start:
@@ -426,9 +505,24 @@ def _rows(i: int, view: View, row: int, times: int = 1) -> Start:
     return Start(f"A{i}", "work", pattern, view.taps, view.tap)
 
 
+def _keys(i: int, key: Region, value: Region, head: int) -> Iterator[Start]:
+    """Tiles of 32 keys, each before its values."""
+    steps = key.rows // DEPTH
+    for step in range(0, steps, _ITERATIONS):
+        at = key.offset + head * LANE + step * DEPTH * key.width
+        pattern = Pattern((2, DEPTH, TILE), (value.offset - key.offset, key.width, 1), at)
+        times = min(_ITERATIONS, steps - step)
+        yield Start(f"B{i}", key.argument, pattern, times, DEPTH * key.width)
+
+
 def _column(i: int, to: Region, row: int, column: int) -> Start:
     """What a column of cores makes at a time: 256 rows, 64 columns."""
     return Start(f"C{i}", "work", Pattern((SPAN, TILE), (to.width, 1), to.offset + row * to.width + column))
+
+
+def _apart(x: Region, column: int) -> Pattern:
+    """64 rows of four times 64 columns, one after the other."""
+    return Pattern((SIDE, TILE, TILE), (TILE, x.width, 1), x.offset + column)
 
 
 def _columns(i: int, to: Region, row: int, rounds: int) -> Start:
@@ -437,6 +531,7 @@ def _columns(i: int, to: Region, row: int, rounds: int) -> Start:
     return Start(f"C{i}", "work", Pattern((rounds, SPAN, TILE), (SPAN, to.width, 1), at))
 
 
+@cache
 def _within(rows: Callable[[Lengths], int], first: int) -> Callable[[Lengths], int]:
     """How many of 64 rows from the first on there are."""
     return lambda lengths: int(np.clip(rows(lengths) - first, 0, TILE))
@@ -456,6 +551,11 @@ def _streamed(matrix: Array, bias: Array | None, function: Function | None) -> B
         words[:, _TABLE:] = function.table
     behind = np.stack([columns(row) for row in words]).reshape(n // TILE, 1, OBJECT)
     return np.concatenate([tiles.reshape(n // TILE, -1, OBJECT), behind], axis=1)
+
+
+def _spread(streamed: Bits) -> Bits:
+    """The same with tiles for the four rows of cores in turn: [n / 256][depth / 32 + 1][4][2048]."""
+    return streamed.reshape(-1, SIDE, *streamed.shape[1:]).swapaxes(1, 2)
 
 
 def _gains(gain: Array, offset: Array | None, i: int, rounds: int) -> Bits:

@@ -25,6 +25,7 @@ CHANNEL_BYTES = (
 TASK_S = (
     1e-6  # for the command processor to write a descriptor and start it: assumed, nobody has published it
 )
+CHAINED_S = 36.3e-6  # for each run of a list (ignite-xdna, of 64)
 RECONFIGURATION_S = 3.4e-3  # to load another overlay (arXiv 2512.13282, of all of the array)
 
 

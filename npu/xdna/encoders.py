@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from npu.backends.reference import gelu
 from npu.weights import Attention, Convolution, EncoderLayer, Matrix, Norm, Weights
 from npu.whisper_weights import FRAMES_PER_STATE, WhisperWeights
-from npu.xdna.composer import LANE, Composer, Constants, Function, Lengths, Region, View
+from npu.xdna.composer import LANE, Composer, Constants, Function, Lengths, Region, Seen, View
 from npu.xdna.gemm import SIDE, SPAN
 from npu.xdna.overlay import DEPTH
 
@@ -157,8 +157,8 @@ def _layers(
             composer.turn(name + "rotation", qkv, 2 * lanes, angles)
         composer.unit(f"layer {i} attention")
         composer.attention(
-            name + "attention", qkv, qkv.part(each), qkv.part(2 * each), seen,
-            heads=lanes, scale=(width // heads) ** -0.5, queries=_states, keys=_states,
+            name + "attention", qkv, Seen(qkv.part(each), qkv.part(2 * each), _states), seen,
+            heads=lanes, scale=(width // heads) ** -0.5, queries=_states,
         )  # fmt: skip
         composer.unit(f"layer {i} output")
         output = layer.attention.output
@@ -176,7 +176,7 @@ def _layers(
 
 
 def _states(lengths: Lengths) -> int:
-    return lengths["states"]
+    return int(lengths["states"])
 
 
 def _own(x: Region, width: int) -> View:

@@ -11,7 +11,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from npu.xdna.cost import UNPUBLISHED, Bound, Estimate, Machine, StageCost, Unit, slowest
+from npu.xdna.cost import (
+    CHAINED_S,
+    PUBLISHED,
+    UNPUBLISHED,
+    Bound,
+    Estimate,
+    Machine,
+    StageCost,
+    Unit,
+    slowest,
+)
 from npu.xdna.target import NPU1
 
 MOST_BYTES = 28.1e9  # a second from the memory to the array: the most that anybody has seen (ignite-xdna)
@@ -95,11 +105,17 @@ class Encoding:
     machine: Machine
     stages: tuple[StageCost, ...]
     dispatches: int
+    units: int  # parts that could be runs of a list instead
 
     @property
     def dispatching(self) -> Estimate:
         """What dispatches add."""
         return self.machine.dispatch.times(self.dispatches)
+
+    @property
+    def listed(self) -> Estimate:
+        """What a list of runs would add instead."""
+        return self.machine.dispatch + Estimate.of(CHAINED_S * self.units, PUBLISHED)
 
     @property
     def time(self) -> Estimate:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+from numpy.typing import NDArray
 
 from npu.xdna.oracle import MASKED, Bits, Floats, from_bf16, power, product_bf16, round_even, to_bf16
 
@@ -41,27 +44,39 @@ def _reciprocal_root(value: Floats) -> Floats:
     return y
 
 
-def attention_bf16(
-    q: Bits,
-    k: Bits,
-    v: Bits,
-    scale: np.float32,
-    first_query: int = 0,
-    keys: int | None = None,
-    causal: bool = False,
-    queries: int | None = None,
-) -> Bits:
+@dataclass(frozen=True)
+class Seen:
+    """Which keys queries see: of a first part, as many as `keys` says, then those of the queries themselves."""
+
+    past: int  # keys of the first part, all groups together, a multiple of 32
+    keys: NDArray[np.int64]  # [rows]: of the first part, of one's own group
+    groups: int = 1  # which have 32 of the first part in turn
+    shared: int = QUERIES  # queries of a group
+    alone: bool = False  # of the second part, one's own key alone, otherwise those before it as well
+    queries: int = QUERIES  # that count
+
+    def visible(self, first: int) -> NDArray[np.bool_]:
+        """[rows, 32]: of the keys from `first` on."""
+        row, key = np.arange(len(self.keys))[:, None], np.arange(KEYS)
+        if first >= self.past:
+            key = key + first - self.past
+            seen = key == row if self.alone else key <= row
+        else:
+            turn, group = divmod(first // KEYS, self.groups)
+            seen = (row // self.shared == group) & (turn * KEYS + key < self.keys[:, None])
+        return np.asarray(seen & (row < self.queries))
+
+
+def attention_bf16(q: Bits, k: Bits, v: Bits, scale: np.float32, seen: Seen) -> Bits:
     """Queries [rows, 64] over keys and values [n * 32, 64]; scale: 256 * log2(e) / sqrt(width of the head)."""
     rows = len(q)
-    keys, queries = len(k) if keys is None else keys, rows if queries is None else queries
     highest, total = np.full(rows, MASKED, np.int64), np.zeros(rows, np.int64)
     o = np.zeros((rows, q.shape[1]), np.float32)
     for first in range(0, len(k), KEYS):
         span = slice(first, first + KEYS)
         raw = product_bf16(q, k[span].T, np.zeros((rows, KEYS), np.float32)) * scale
         scores = np.rint(np.clip(raw, -SCORE_LIMIT, SCORE_LIMIT)).astype(np.int64)
-        key, row = np.arange(first, first + KEYS), np.arange(rows)[:, None]
-        hidden = (key >= keys) | (causal & (key > first_query + row)) | (row >= queries)
+        hidden = ~seen.visible(first)
         scores[hidden] = MASKED
         most = np.maximum(highest, scores.max(axis=1))
         factor = np.where((most > highest) & (total > 0), power(most - highest), 1 << 16)

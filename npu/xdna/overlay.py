@@ -78,18 +78,26 @@ class Words(IntEnum):
 
     OPERATION = 0
     STEPS = 1  # of depth; of 32 keys; of 256 columns
-    OTHER, KEYS = 2, 2  # 1 where something is added to a product or multiplied with it; keys that there are
-    MULTIPLIED, CAUSAL, SHARE = 3, 3, 3  # 1 or 0; 1 or 0; one over the values that a mean is of, in float
+    OTHER = 2  # 1 where something is added to a product or multiplied with it
+    MULTIPLIED, SHARE = 3, 3  # 1 or 0; one over the values that a mean is of, in float
+    OWN_STEPS = 3  # of 32 keys that belong to the queries
     SCALE, ROWS, TILES = 4, 4, 4  # of attention, in float; rows that count in a group; tiles of a norm's rows
-    FIRST, BEGINS = 5, 5  # number of the first query; 1 where a group begins
+    WIDE = 4  # 1 where what narrowing takes away of a product is given away too
+    GROUPS, BEGINS = 5, 5  # of keys, which have 32 in turn; 1 where a group of rows begins
     QUERIES = 6
+    SHARED = 7  # queries of a group
+    ALONE = 8  # 1 where a query sees its own key alone
+    KEYS = 64  # and on: of each query
 
 
-def header(words: Mapping[int, int | float]) -> Bits:
-    """[2048]: a tile that reaches the cores with these words at its beginning."""
+def header(words: Mapping[int, int | float | NDArray[np.int64]]) -> Bits:
+    """[2048]: a tile that reaches the cores with these words at its beginning; an array is 64 words."""
     laid, values = np.zeros(OBJECT, np.uint16), np.zeros(OBJECT // 2, np.int32)
     for at, value in words.items():
-        values[at] = np.float32(value).view(np.int32) if isinstance(value, float) else value
+        if isinstance(value, np.ndarray):
+            values[at : at + TILE] = value
+        else:
+            values[at] = np.float32(value).view(np.int32) if isinstance(value, float) else value
     laid[A_ORDER.indices()] = values.view(np.uint16)
     return laid
 
@@ -112,6 +120,7 @@ def overlay(stacks: Mapping[str, int], sequences: tuple[Sequence, ...]) -> Desig
         "start_f32": ("gemm_bf16.cc", (_SUMS, B)),
         "join_half_f32": ("gemm_bf16.cc", (B, _SUMS, None, None)),
         "narrow_bf16": ("gemm_bf16.cc", (_SUMS, C)),
+        "narrow_rest_bf16": ("gemm_bf16.cc", (_SUMS, C)),
         "add_up_bf16": ("norm_bf16.cc", (A, _SUMS)),
         "row_statistics_f32": ("norm_bf16.cc", (_SUMS, _KEPT, _STATISTICS)),
         "group_add_f32": ("norm_bf16.cc", (_SUMS, _KEPT, _TOTAL)),
@@ -200,6 +209,10 @@ class _Core:
             *(self._each_row(self._b, start) if own_columns else self._passing(self._b, start)),
             Choose(_word(Words.OTHER), {1: tuple(halves)}),
             *self._passing(self._c, _call("narrow_bf16", "sums", Held(self._c))),
+            Choose(
+                _word(Words.WIDE),
+                {1: self._passing(self._c, _call("narrow_rest_bf16", "sums", Held(self._c)))},
+            ),
         )
 
     def _normalised(self) -> tuple[Step, ...]:
@@ -231,6 +244,7 @@ class _Core:
                 self._c,
                 _call("attention_start_bf16", "statistics", "sums"),
                 Repeat(_word(Words.STEPS), step),
+                Repeat(_word(Words.OWN_STEPS), step),
                 _call("attention_finish_bf16", "sums", "statistics", Held(self._c)),
             ),
         )

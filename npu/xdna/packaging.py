@@ -126,7 +126,7 @@ def must_declare(metadata: str, buffers: int) -> None:
     for kernel in found:
         extended = kernel.find("extended-data")
         number = None if extended is None else extended.get("dpu_kernel_id")
-        if kernel.get("name") != KERNEL or number is None or int(number, 0) != int(KERNEL_ID, 0):
+        if (kernel.get("name"), number) != (KERNEL, KERNEL_ID):
             continue
         wanted, given = len(_LEADING) + buffers, len(kernel.findall("arg"))
         if given != wanted:

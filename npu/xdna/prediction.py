@@ -26,7 +26,6 @@ from npu.xdna.shapes import MOONSHINE_HIDDEN, moonshine_weights, whisper_sizes, 
 from streaming.errors import ModelError
 from streaming.window import SAMPLE_RATE
 
-DISPATCHES = 2  # of an encoder: its stem, and its layers
 LIVE_S = 5.0  # of a window of Moonshine's
 _UNSEEN_STATES = 2  # of Moonshine's last span
 _NO_STACKS = dict.fromkeys(KERNELS, 0)  # bytes: designs are priced here, not checked
@@ -74,7 +73,7 @@ def predict(question: Question) -> Prediction:
     plan, decoder = _moonshine(states, tokens) if sizes is None else _whisper(sizes, states, tokens)
     found = []
     for machine in MACHINES:
-        encoding = Encoding(machine, _costs(plan, machine), DISPATCHES)
+        encoding = Encoding(machine, _costs(plan, machine), len(plan.dispatches()), len(plan.units))
         found.append(Transcription(encoding, decoder, seconds, tokens, question.batch, question.precision))
     features = None if sizes is None else _features(Window(states * FRAMES_PER_STATE, sizes.bins))
     return Prediction(named.name, seconds, states, tuple(found), features)

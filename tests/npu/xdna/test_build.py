@@ -1,4 +1,4 @@
-"""Building packages with tools that stand in for the real ones (`stand_in.py`): the order of the commands, what a
+"""Building packages with tools that stand in for the real ones (`tests/fixtures/stand_in_tools.py`): the order of the commands, what a
 failing tool says, what an interrupted build leaves, and what the runtime reads back.
 """
 
@@ -55,32 +55,10 @@ class Machine:
 
 
 @pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+def machine(stand_in_tools: Path, tmp_path: Path) -> Machine:
     """With nothing built yet."""
-    tools = stand_ins(tmp_path)
-    log = tmp_path / "calls"
-    monkeypatch.setenv("STAND_IN_LOG", str(log))
-    return Machine(tools, log, tmp_path / "cache")
-
-
-def stand_ins(root: Path) -> Toolchain:
-    """The tools, as they would be installed."""
-    script = Path(__file__).parent / "stand_in.py"
-    places = {
-        "clang++": root / "llvm-aie/bin",
-        "aiecc": root / "mlir_aie/bin",
-        "bootgen": root / "mlir_aie/bin",
-        "xclbinutil": root / "path",
-        "g++": root / "path",
-    }
-    for name, folder in places.items():
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" "{script}" {name} "$@"\n')
-        (folder / name).chmod(0o755)
-    headers = root / "mlir_aie/include/aie_api"
-    headers.mkdir(parents=True)
-    (headers / "aie.hpp").touch()
-    return Toolchain.find({"PATH": str(root / "path")}, root)
+    tools = Toolchain.find({"PATH": str(stand_in_tools / "path")}, stand_in_tools)
+    return Machine(tools, stand_in_tools / "calls", tmp_path / "cache")
 
 
 def test_the_order_of_commands(machine: Machine) -> None:
@@ -89,6 +67,7 @@ def test_the_order_of_commands(machine: Machine) -> None:
     compiling, lowering, joining, packing, reading = machine.calls()
     assert [each[0] for each in (compiling, lowering, joining)] == ["clang++", "aiecc", "bootgen"]
     assert "--target=aie2-none-unknown-elf" in compiling
+    assert "-D__AIE__" in compiling  # otherwise the cores would run the portable path, and slowly
     assert f"-I{machine.tools.headers}" in compiling
     assert compiling[-3].endswith("npu/kernels/gemm_i8.cc") and compiling[-1].endswith("/gemm_i8.o")
     assert not any("kernels/host" in argument for argument in compiling)  # the real headers, not the shim
@@ -199,24 +178,23 @@ def test_no_instructions(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> N
     assert machine.left() == []
 
 
-def test_an_interrupted_build(machine: Machine) -> None:
+def test_an_interrupted_build(machine: Machine, stand_in_tools: Path) -> None:
     """Leaves nothing behind, and ends at once."""
     code = (
-        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); import test_build as t\n"
+        "import sys; from pathlib import Path; from npu.xdna.toolchain import Toolchain\n"
         "from npu.xdna.build import build; from npu.xdna.passthrough import passthrough\n"
-        "from npu.xdna.toolchain import Toolchain; root = Path(sys.argv[2])\n"
+        "root, cache = map(Path, sys.argv[1:])\n"
         "tools = Toolchain.find({'PATH': str(root / 'path')}, root)\n"
-        "build(passthrough(), tools, t.text, root / 'cache')\n"
+        "build(passthrough(), tools, lambda design: '', cache)\n"
     )
-    root = machine.cache.parent
     process = subprocess.Popen(
-        [sys.executable, "-c", code, str(Path(__file__).parent), str(root)],
-        env=os.environ | {"STAND_IN_WAITS": "bootgen"},
+        [sys.executable, "-c", code, str(stand_in_tools), str(machine.cache)],
+        env=os.environ | {"STAND_IN_WAITS": "aiecc"},
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
     deadline = time.monotonic() + 20
-    while not (machine.log.exists() and "bootgen" in machine.log.read_text()):
+    while not (machine.log.exists() and "aiecc" in machine.log.read_text()):
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.02)
     assert len(machine.left()) == 1

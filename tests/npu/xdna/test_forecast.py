@@ -50,7 +50,7 @@ def test_rows() -> None:
         stage("layer 0 down", 3),
         stage("layer 1 up", 4, Bound.MEMORY),
     )
-    encoding = Encoding(EXPECTED, stages, 2)
+    encoding = Encoding(EXPECTED, stages, 2, 20)
     rows = encoding.rows()
     assert [(row.name, row.stages, row.time.expected) for row in rows] == [
         ("conv1", 1, 1),
@@ -60,12 +60,13 @@ def test_rows() -> None:
     assert (rows[1].products, rows[1].bytes, rows[1].tasks) == (200, 24, 4)
     assert rows[1].bound is Bound.MEMORY
     assert encoding.time.expected == pytest.approx(10 + 2 * EXPECTED.dispatch.expected)
+    assert encoding.listed.expected == pytest.approx(EXPECTED.dispatch.expected + 20 * 36.3e-6)
     assert encoding.time.high == pytest.approx(20 + 2 * EXPECTED.dispatch.high)
 
 
 def test_a_recording() -> None:
     """A window's time is its encoder's, and its share of steps; each has bounds."""
-    found = Transcription(Encoding(EXPECTED, (stage("all", 0.01),), 2), BASE, 10, 30, 8, Precision.INT8)
+    found = Transcription(Encoding(EXPECTED, (stage("all", 0.01),), 2, 1), BASE, 10, 30, 8, Precision.INT8)
     parts = (found.encoding.time, found.preparation, found.step.times(30 / 8))
     assert found.time == parts[0] + parts[1] + parts[2]
     speed = times_real_time(10, found.time)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from npu.xdna import oracle
 from npu.xdna.host_kernels import HostKernels
 from npu.xdna.oracle import TILE, blocked, from_bf16, to_bf16, unblocked
-from npu.xdna.oracle_bf16 import KEYS, QUERIES, attention_bf16, layer_norm_bf16, rope_bf16
+from npu.xdna.oracle_bf16 import KEYS, QUERIES, Seen, attention_bf16, layer_norm_bf16, rope_bf16
 from npu.xdna.overlay import DEPTH
 
 Values = NDArray[Any]
@@ -92,13 +92,15 @@ def test_group_norm(kernels: HostKernels) -> None:
 
 
 def attend(
-    kernels: HostKernels, q: Values, k: Values, v: Values, scale: float, *masks: int
+    kernels: HostKernels, q: Values, k: Values, v: Values, scale: float, seen: Seen
 ) -> NDArray[np.uint16]:
-    """The four kernels in turn. masks: first query, keys, causal, queries."""
-    first_query, keys, causal, queries = masks
+    """The four kernels in turn."""
     statistics, o = np.zeros(3 * TILE, np.int32), np.zeros((16, 16, 4, 4), np.float32)
     turned, out = np.zeros((8, 8, 8, 4), np.uint16), np.zeros((16, 16, 4, 4), np.uint16)
-    kept = words(w2=keys, w3=causal, w4=scale, w5=first_query, w6=queries)
+    kept = words(
+        w1=seen.past // KEYS, w4=scale, w5=seen.groups, w6=seen.queries, w7=seen.shared, w8=int(seen.alone)
+    )
+    kept[TILE : 2 * TILE] = seen.keys
     ask(kernels, "attention_start_bf16", statistics, o)
     for first in range(0, len(k), KEYS):
         ask(kernels, "turn_keys_bf16", blocked(k[first : first + KEYS], 8, 4), turned)
@@ -110,32 +112,53 @@ def attend(
     return unblocked(out)
 
 
-@pytest.mark.parametrize("causal", [0, 1])
-@pytest.mark.parametrize(
-    ("first_query", "keys", "queries"), [(0, 192, 64), (96, 130, 37), (0, 0, 64), (0, 1, 3)]
-)
+def keys_of(*keys: int) -> NDArray[np.int64]:
+    """[64]: the last for all that follow."""
+    return np.array([*keys, *(TILE - len(keys)) * keys[-1:]], np.int64)
+
+
+SEEN = {
+    "all": Seen(192, keys_of(192)),
+    "some": Seen(192, keys_of(130), queries=37),
+    "none": Seen(192, keys_of(0)),
+    "one": Seen(192, keys_of(1), queries=3),
+    "their own": Seen(0, keys_of(0)),
+    "past and their own": Seen(128, keys_of(96), queries=50),
+    "groups": Seen(192, keys_of(40, 64, 7, 33, 1, 0), groups=3, shared=2),
+    "groups and their own alone": Seen(128, keys_of(17, 64), groups=2, shared=1, alone=True, queries=2),
+    "their own alone": Seen(128, keys_of(96), alone=True),
+}
+
+
+@pytest.mark.parametrize("name", SEEN)
 @pytest.mark.parametrize("size", [0.0, 1.0, 100.0, 1e4])
-def test_attention(
-    kernels: HostKernels, causal: int, first_query: int, keys: int, queries: int, size: float
-) -> None:
+def test_attention(kernels: HostKernels, name: str, size: float) -> None:
     """Masked before the maximum, online over the tiles of keys, from flat weights to a single one."""
     q, k, v = (
         to_bf16(chance(1, QUERIES, 64) * np.float32(size)),
         to_bf16(chance(2, 192, 64)),
         to_bf16(chance(3, 192, 64)),
     )
-    scale = np.float32(256 / np.log(2) / 8)
-    found = attend(kernels, q, k, v, float(scale), first_query, keys, causal, queries)
-    assert np.array_equal(found, attention_bf16(q, k, v, scale, first_query, keys, bool(causal), queries))
+    scale, seen = np.float32(256 / np.log(2) / 8), SEEN[name]
+    found = attend(kernels, q, k, v, float(scale), seen)
+    assert np.array_equal(found, attention_bf16(q, k, v, scale, seen))
     logits = from_bf16(q).astype(np.float64) @ from_bf16(k).T / 8
-    key, query = np.arange(192), np.arange(QUERIES)[:, None]
-    visible = (key < keys) & ((key <= first_query + query) | (not causal)) & (query < queries)
+    visible = np.concatenate([seen.visible(first) for first in range(0, 192, KEYS)], axis=1)
     powers = np.exp(
         logits - np.where(visible, logits, -1e9).max(axis=1, keepdims=True), where=visible, out=0 * logits
     )
     exact = powers / np.maximum(powers.sum(axis=1, keepdims=True), 1e-30) @ from_bf16(v)
     if size <= 1:
         assert np.allclose(from_bf16(found), exact, rtol=2**-6, atol=1e-2)
+
+
+def test_visible_keys() -> None:
+    """By hand: two groups of one query each have 32 keys in turn, then each sees its own."""
+    seen = Seen(128, keys_of(40, 3), groups=2, shared=1, alone=True, queries=2)
+    visible = np.concatenate([seen.visible(first) for first in range(0, 192, KEYS)], axis=1)
+    assert np.array_equal(np.flatnonzero(visible[0]), [*range(32), *range(64, 72), 128])
+    assert np.array_equal(np.flatnonzero(visible[1]), [32, 33, 34, 129])
+    assert not visible[2:].any()
 
 
 def test_rotation(kernels: HostKernels) -> None:

@@ -10,15 +10,15 @@ import pytest
 from numpy.typing import NDArray
 
 from npu.backends.reference import gelu
-from npu.xdna import oracle
+from npu.xdna import composer, oracle
 from npu.xdna.array import Array
 from npu.xdna.check import check
-from npu.xdna.composer import LANE, Composer, Constants, Function, Region, View
+from npu.xdna.composer import LANE, Composer, Constants, Function, Region, View, padded
 from npu.xdna.design import Design
 from npu.xdna.gemm import SPAN
 from npu.xdna.host_kernels import HostKernels
 from npu.xdna.oracle import from_bf16, to_bf16
-from npu.xdna.oracle_bf16 import attention_bf16, layer_norm_bf16, rope_bf16
+from npu.xdna.oracle_bf16 import Seen, attention_bf16, layer_norm_bf16, rope_bf16
 from npu.xdna.overlay import overlay
 
 Bits = NDArray[np.uint16]
@@ -107,6 +107,43 @@ def test_product(bench: Bench) -> None:
     assert not bench.read(work, third, SPAN, 512)[:, 300:].any()
 
 
+def test_product_of_few_rows(bench: Bench) -> None:
+    """Every core has other columns of the same rows, and columns beyond the matrix are zero."""
+    a, weights, bias = to_bf16(chance(1, 64, 96)), chance(2, 96, 1100), chance(3, 1100)
+    other = to_bf16(chance(4, 64, 1100))
+    x, added = bench.matrix(a), bench.matrix(padded(other, 64, 2048))
+    first, second, third = (bench.composer.region(64, 2048) for _ in range(3))
+    view = x.view(width=96)
+    bench.composer.spread("gelu", view, weights, first, bias=bias, function=GELU)
+    bench.composer.spread("added", view, weights, second, other=added)
+    bench.composer.spread("gated", view, weights, third, other=added, multiplied=True)
+    work = bench.run()
+    sums = oracle.product_bf16(a, to_bf16(weights), np.zeros((64, 1100), np.float32))
+    expected = (
+        (first, oracle.epilogue_bf16(sums, bias, GELU.table)),
+        (second, oracle.epilogue_bf16(sums, 0 * bias, None, other)),
+        (third, oracle.epilogue_bf16(sums, 0 * bias, None, other, multiplied=True)),
+    )
+    for region, wanted in expected:
+        assert np.array_equal(bench.read(work, region, 64, 1100), wanted)
+    assert not bench.read(work, third, 64, 2048)[:, 1100:].any()
+
+
+@pytest.mark.parametrize("few", [False, True])
+def test_wide_product(bench: Bench, few: bool) -> None:
+    """Has 16 bits in two parts."""
+    a, weights = to_bf16(chance(1, 64, 96)), chance(2, 96, 1024)
+    x = bench.matrix(a)
+    first, second = (bench.composer.region(64, 1024) for _ in range(2))
+    compose = bench.composer.spread if few else bench.composer.product
+    compose("wide", x.view(width=96), weights, first, rest=second)
+    work = bench.run()
+    sums = oracle.product_bf16(a, to_bf16(weights), np.zeros((64, 1024), np.float32))
+    high, low = (bench.read(work, each, 64, 1024) for each in (first, second))
+    assert np.array_equal(high, to_bf16(sums))
+    assert np.array_equal(low, to_bf16(sums - from_bf16(high)))
+
+
 def test_convolution(bench: Bench) -> None:
     """Rows that overlap are read from where they are; only by strides."""
     x, weights = to_bf16(chance(1, 600, 64)), chance(2, 3 * 64, 128)
@@ -173,26 +210,58 @@ def test_turn(bench: Bench) -> None:
         assert np.array_equal(found[:, lane], rope_bf16(x[:, lane], cosine, sine))
 
 
-@pytest.mark.parametrize("causal", [False, True])
-def test_attention(bench: Bench, causal: bool) -> None:
+SCALE = np.float32(256 / np.log(2) / 6)
+
+
+def test_attention(bench: Bench) -> None:
     """Eight heads, two spans of queries, keys that end within a tile."""
     heads, rows, keys = 8, 300, 289
     each = heads * LANE
     qkv = to_bf16(chance(1, 512, 3 * each))
     region, out = bench.matrix(qkv), bench.composer.region(512, each)
+    seen = composer.Seen(region.part(each), region.part(2 * each), lambda n: int(n["keys"]))
     bench.composer.attention(
-        "attention", region, region.part(each), region.part(2 * each), out, heads=heads, scale=1 / 6,
-        queries=lambda n: n["queries"], keys=lambda n: n["keys"], causal=causal,
-    )  # fmt: skip
+        "attention", region, seen, out, heads=heads, scale=1 / 6, queries=lambda n: int(n["queries"])
+    )
     found = bench.read(bench.run(queries=rows, keys=keys), out, 512, each)
-    scale = np.float32(256 / np.log(2) / 6)
     for head in range(heads):
         q, k, v = (qkv[:, part * each + head * LANE :][:, :LANE] for part in range(3))
         for row in range(0, 320, 64):
-            expected = attention_bf16(
-                q[row : row + 64], k, v, scale, row, keys, causal, int(np.clip(rows - row, 0, 64))
-            )
+            counted = Seen(512, np.full(64, keys), queries=int(np.clip(rows - row, 0, 64)))
+            expected = attention_bf16(q[row : row + 64], k, v, SCALE, counted)
             assert np.array_equal(found[row : row + 64, head * LANE : (head + 1) * LANE], expected)
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_attention_to_what_was_before(bench: Bench, together: bool) -> None:
+    """Keys of the past, then the queries' own: of tokens in a row, or of decodings, each of which has its own past."""
+    heads, past = 4, 128
+    each = heads * LANE
+    qkv, before = to_bf16(chance(1, 64, 3 * each)), to_bf16(chance(2, past, 2 * each))
+    region, memory, out = bench.matrix(qkv), bench.matrix(before), bench.composer.region(64, each)
+    keys = np.array([40, 33] + 62 * [0]) if together else np.full(64, 96)
+    expected = (
+        Seen(past, keys, groups=2, shared=1, alone=True, queries=2)
+        if together
+        else Seen(past, keys, queries=7)
+    )
+    seen = composer.Seen(
+        replace(memory, rows=past), replace(memory.part(each), rows=past), lambda n: keys,
+        lambda n: int(n["groups"]), lambda n: int(n["shared"]),
+    )  # fmt: skip
+    bench.composer.attention(
+        "attention", region, seen, out, heads=heads, scale=1 / 6, queries=lambda n: int(n["queries"]),
+        own=(region.part(each), region.part(2 * each)), alone=lambda n: int(n["alone"]),
+    )  # fmt: skip
+    work = bench.run(
+        queries=expected.queries, groups=expected.groups, shared=expected.shared, alone=int(expected.alone)
+    )
+    found = bench.read(work, out, 64, each)
+    for head in range(heads):
+        lane = slice(head * LANE, (head + 1) * LANE)
+        q, k, v = (qkv[:, part * each :][:, lane] for part in range(3))
+        k, v = (np.concatenate([before[:, part * each :][:, lane], own]) for part, own in enumerate((k, v)))
+        assert np.array_equal(found[:, lane], attention_bf16(q, k, v, SCALE, expected))
 
 
 def test_limits(bench: Bench) -> None:

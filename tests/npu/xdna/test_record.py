@@ -1,0 +1,128 @@
+"""The record of a bring-up: what turns *measured* on, and what turns it off again."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from npu.xdna import build as building
+from npu.xdna.bringup import Bench, attempt, designs_of, record_of, steps_of
+from npu.xdna.build import build, built, folder_of_packages, key_of
+from npu.xdna.design import Design
+from npu.xdna.emulator import Emulator, Package, instructions
+from npu.xdna.host_kernels import HostKernels
+from npu.xdna.record import Record, keep, measured, versions
+from npu.xdna.runtime import Built, Npu
+from npu.xdna.single_core import single_core
+from npu.xdna.toolchain import Toolchain
+
+DESIGN = single_core({"zero_i32": 64, "gemm_i8": 128})
+Recorded = tuple[Record, Path]
+
+
+def text(design: Design) -> str:
+    """As much of a design as the tools that stand in look at."""
+    return "".join(f"aie.runtime_sequence @{each.name}(\n" for each in design.sequences)
+
+
+@pytest.fixture
+def recorded(stand_in_tools: Path, tmp_path: Path) -> Recorded:
+    """A record over a package that was built, and its cache."""
+    tools = Toolchain.find({"PATH": str(stand_in_tools / "path")}, stand_in_tools)
+    key = key_of(build(DESIGN, tools, text, tmp_path).built)
+    record = Record(
+        "2026-01-02T03:04:05+00:00", "RyzenAI-npu1", "1.5.5.391", None, {DESIGN.name: key}, {"device": 0.1}, 0
+    )
+    keep(record, tmp_path)
+    return record, tmp_path
+
+
+def test_nothing_recorded(tmp_path: Path) -> None:
+    """Nothing is measured."""
+    assert measured(tmp_path) is None
+
+
+def test_a_record(recorded: Recorded) -> None:
+    """Is read as it was kept."""
+    record, cache = recorded
+    assert measured(cache) == record
+
+
+def _package_changes(cache: Path, key: str) -> None:
+    next((folder_of_packages(cache) / key).glob("*.xclbin")).write_text("another")
+
+
+def _package_goes(cache: Path, key: str) -> None:
+    shutil.rmtree(folder_of_packages(cache) / key)
+
+
+def _record_is_cut_off(cache: Path, key: str) -> None:
+    path = folder_of_packages(cache) / "bringup.json"
+    path.write_text(path.read_text()[:40])
+
+
+def _record_speaks_of_none(cache: Path, key: str) -> None:
+    path = folder_of_packages(cache) / "bringup.json"
+    path.write_text(path.read_text().replace(f'"{DESIGN.name}": "{key}"', ""))
+
+
+@pytest.mark.parametrize(
+    "happens", [_package_changes, _package_goes, _record_is_cut_off, _record_speaks_of_none]
+)
+def test_what_voids_it(happens: Callable[[Path, str], None], recorded: Recorded) -> None:
+    """Nothing is measured any more."""
+    record, cache = recorded
+    happens(cache, record.packages[DESIGN.name])
+    assert measured(cache) is None
+
+
+def test_kernels_of_another_release(
+    recorded: Recorded, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Void it: what was measured is not what would run."""
+    _, cache = recorded
+    kernels = tmp_path / "changed"
+    shutil.copytree(building.FOLDER, kernels)
+    (kernels / "gemm_i8.cc").write_text("// changed\n")
+    monkeypatch.setattr(building, "FOLDER", kernels)
+    assert measured(cache) is None
+
+
+def test_versions(tmp_path: Path) -> None:
+    """Are what the driver says, and unknown where it says nothing."""
+    device = tmp_path / "bus/pci/devices/0000:c5:00.1"
+    device.mkdir(parents=True)
+    (device / "fw_version").write_text("1.5.5.391\n")
+    assert versions("0000:c5:00.1", tmp_path) == ("1.5.5.391", None)
+    module = tmp_path / "module/amdxdna"
+    module.mkdir(parents=True)
+    (module / "version").write_text("2.20.0\n")
+    assert versions("0000:00:00.0", tmp_path) == (None, "2.20.0")
+
+
+def test_a_walk_that_passes(stand_in_tools: Path, tmp_path: Path, kernels: HostKernels) -> None:
+    """Over packages that were built turns measured on. What stands in for hardware here is the emulator."""
+    tools = Toolchain.find({"PATH": str(stand_in_tools / "path")}, stand_in_tools)
+    steps = steps_of(kernels.stacks)
+    made = {each.name: build(each, tools, text, tmp_path).built for each in designs_of(steps)}
+    xrt = Emulator({made[each.name].package: Package(each, lambda: kernels) for each in designs_of(steps)})
+
+    def package(design: Design) -> Built:
+        streams = {each.name: instructions(design, each.name) for each in design.sequences}
+        return replace(built(design, text, tmp_path), instructions=streams)
+
+    bench = Bench(lambda: Npu(xrt), package)
+    outcomes = [attempt(step, bench) for step in steps]
+    assert not any(outcome.failure for outcome in outcomes)
+    keep(record_of(bench, outcomes), tmp_path)
+    record = measured(tmp_path)
+    assert record is not None
+    assert record.packages == {name: key_of(each) for name, each in made.items()}
+    assert list(record.seconds) == ["device", "context", "pass-through", "one kernel", "canary"]
+    assert (record.device, record.firmware, record.recoveries) == ("RyzenAI-npu1 (emulated)", None, 0)
+    assert datetime.now(UTC) - datetime.fromisoformat(record.date) < timedelta(minutes=1)
