@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,7 +11,18 @@ import typer
 from daemon.options import examples
 
 app = typer.Typer(
-    help="AMD's NPU (XDNA1: Phoenix, Hawk Point): what is emulated here, predicted, and one day measured.",
+    help=(
+        "AMD's NPU of the first generation (XDNA1: Phoenix, Hawk Point): build what runs on it, and bring it up.\n\n"
+        "Three words are kept apart: [bold]emulated[/] is what ran on this machine's processor in place of the "
+        "NPU, [bold]predicted[/] is what a model of its costs says, and [bold]measured[/] is what hardware did. "
+        "Nothing is measured before bringup has passed on yours."
+    ),
+    epilog=examples(
+        ("amanuensis npu predict moonshine-tiny", "how long it would take, and where the time would go"),
+        ("amanuensis npu bringup --emulated", "see the steps, without an NPU; needs g++"),
+        ("amanuensis npu build", "compile and pack what runs on the NPU; names every tool that is missing"),
+        ("amanuensis npu bringup", "try it on the NPU of this machine, step by step"),
+    ),
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
@@ -57,3 +69,85 @@ def predict(
     from npu.xdna.prediction import predict as answer
 
     show(answer(Question(model, seconds, Precision(precision.value), batch, tokens)), as_json)
+
+
+@app.command(
+    epilog=examples(
+        ("amanuensis npu build", "again after an update: only what has changed is built"),
+        ("PEANO_INSTALL_DIR=~/llvm-aie amanuensis npu build", "with a compiler that lies elsewhere"),
+        (
+            "MLIR_AIE_INSTALL_DIR=~/mlir_aie amanuensis npu build",
+            "with mlir-aie's aiecc, bootgen and headers",
+        ),
+        ("AIE_XCLBINUTIL=~/xrt/bin/xclbinutil amanuensis npu build", "with another XRT"),
+    )
+)
+def build() -> None:
+    """Compile the kernels for the cores of the NPU, and pack each design for XRT. Packages are kept in the cache."""
+    from rich.console import Console
+    from rich.text import Text
+
+    from daemon.build_progress import BuildSteps
+    from npu.xdna.bringup import designs_of, steps_of
+    from npu.xdna.build import build as make
+    from npu.xdna.host_kernels import HostKernels
+    from npu.xdna.mlir import text
+    from npu.xdna.toolchain import Toolchain
+
+    toolchain = Toolchain.find()
+    console, out = Console(stderr=True, highlight=False), Console(highlight=False)
+    with console.status("Measuring how much stack the kernels need"):
+        stacks = HostKernels(vector=True).stacks
+    for design in designs_of(steps_of(stacks)):
+        with BuildSteps(console, design.name) as steps:
+            delivered = make(design, toolchain, text, watch=steps.show)
+        state = "is built" if delivered.made else "was built before, and nothing has changed"
+        folder = Path(delivered.built.package).parent
+        out.print(Text(f"{design.name} {state}: {folder}"), soft_wrap=True)
+    out.print("Now try it: amanuensis npu bringup")
+
+
+@app.command(
+    epilog=examples(
+        ("amanuensis npu bringup", "after: amanuensis npu build"),
+        ("amanuensis npu bringup --emulated", "the same steps over the emulator: every line says so"),
+    )
+)
+def bringup(
+    emulated: Annotated[
+        bool, typer.Option("--emulated", help="Over the emulator, on this processor. Nothing is recorded.")
+    ] = False,
+) -> None:
+    """Try the NPU step by step: device, context, data movement, one kernel, the whole array.
+
+    Ends at the first step that fails, with what to try.
+
+    What passes on hardware is recorded; that alone turns “measured” on.
+    """
+    from rich.console import Console
+
+    from daemon.bringup_report import Report
+    from npu.xdna import bringup as bringing
+    from npu.xdna.host_kernels import HostKernels
+    from npu.xdna.record import keep
+
+    console = Console(highlight=False)
+    report = Report(console, "EMULATED" if emulated else "")
+    with Console(stderr=True).status("Compiling the kernels for this processor"):
+        kernels = HostKernels(vector=True)
+    steps = bringing.steps_of(kernels.stacks)
+    designs = bringing.designs_of(steps)
+    bench = bringing.emulated(designs, kernels) if emulated else bringing.hardware()
+    try:
+        outcomes = report.walk(steps, bench)
+        if outcomes[-1].failure is not None:
+            report.say("The steps after it were not tried.")
+            raise typer.Exit(1)
+        if emulated:
+            report.say(
+                "All steps passed on the emulator. That says nothing of hardware, and is not recorded."
+            )
+        else:
+            report.say(f"All steps passed. Recorded in {keep(bringing.record_of(bench, outcomes))}")
+    finally:
+        bench.close()

@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npu.xdna.array import Kernels
-from npu.xdna.build import Text, built, key_of
 from npu.xdna.design import Design
 from npu.xdna.emulated import emulated as on_emulator
 from npu.xdna.emulator import Faults
 from npu.xdna.failures import UNWRITTEN, NpuUnavailable, must_equal
 from npu.xdna.gemm import Shape, gemm, header
+from npu.xdna.packages import built, key_of
 from npu.xdna.passthrough import WORDS, passthrough
 from npu.xdna.record import Record, versions
 from npu.xdna.runtime import Built, Command, Npu
@@ -39,7 +39,7 @@ class Bench:
         self._opens = opens
         self._built = built
         self._npu: Npu | None = None
-        self.packages: dict[str, str] = {}  # keys of those in use, by design
+        self._packages: dict[str, Built] = {}
 
     @property
     def npu(self) -> Npu:
@@ -50,9 +50,14 @@ class Bench:
 
     def package(self, design: Design) -> Built:
         """Of a design; NpuUnavailable where there is none."""
-        found = self._built(design)
-        self.packages[design.name] = key_of(found)
-        return found
+        if design.name not in self._packages:
+            self._packages[design.name] = self._built(design)
+        return self._packages[design.name]
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """What tells the packages that were taken from all others, by design."""
+        return {name: key_of(package) for name, package in self._packages.items()}
 
     def run(self, design: Design, inputs: Mapping[str, NDArray[Any]], output: str) -> NDArray[np.uint8]:
         """One dispatch of a design's only sequence -> the bytes of an argument. What is no input is marked before."""
@@ -215,9 +220,9 @@ def attempt(step: Step, bench: Bench, clock: Callable[[], float] = perf_counter)
     return Outcome(step.name, clock() - start, seen, recoveries=bench.recoveries - before)
 
 
-def hardware(text: Text, cache_dir: Path | None = None) -> Bench:
+def hardware(cache_dir: Path | None = None) -> Bench:
     """The NPU of this machine, with the packages that were built."""
-    return Bench(Npu.open, lambda design: built(design, text, cache_dir))
+    return Bench(Npu.open, lambda design: built(design, cache_dir))
 
 
 def emulated(designs: Sequence[Design], kernels: Kernels, faults: Faults | None = None) -> Bench:
@@ -239,7 +244,7 @@ def record_of(bench: Bench, outcomes: Sequence[Outcome]) -> Record:
         bench.npu.name,
         firmware,
         driver,
-        dict(bench.packages),
+        bench.keys,
         {outcome.step: round(outcome.seconds, 6) for outcome in outcomes},
         bench.recoveries,
     )

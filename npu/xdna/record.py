@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from npu.embedded import write_atomically
-from npu.xdna.build import folder_of_packages, is_current
+from npu.xdna.packages import folder_of_packages, is_current
 
 _FILE = "bringup.json"
 _SYSTEM = Path("/sys")

@@ -11,9 +11,9 @@ import pytest
 
 from npu.xdna.array import Kernels
 from npu.xdna.bringup import Bench, Outcome, Step, attempt, designs_of, emulated, hardware, steps_of
-from npu.xdna.build import built
 from npu.xdna.emulator import Fault, Faults
 from npu.xdna.host_kernels import HostKernels
+from npu.xdna.packages import built
 from npu.xdna.rings import Bytes
 
 
@@ -130,7 +130,7 @@ def test_designs(kernels: HostKernels) -> None:
 def test_hardware_that_is_not_there(kernels: HostKernels) -> None:
     """Fails at the first step: here XRT is not installed."""
     (device, *_) = steps_of(kernels.stacks)
-    outcome = attempt(device, hardware(lambda design: ""))
+    outcome = attempt(device, hardware())
     assert "not installed for this Python" in str(outcome.failure)
 
 
@@ -138,6 +138,6 @@ def test_a_package_that_is_not_built(kernels: HostKernels, tmp_path: Path) -> No
     """Fails at the context, with the command that builds it."""
     steps = steps_of(kernels.stacks)
     working = emulated(designs_of(steps), kernels)
-    bench = Bench(lambda: working.npu, lambda design: built(design, lambda design: "", tmp_path))
+    bench = Bench(lambda: working.npu, lambda design: built(design, tmp_path))
     assert attempt(steps[0], bench).failure is None
     assert "amanuensis npu build" in str(attempt(steps[1], bench).failure)

@@ -7,39 +7,32 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from npu.xdna import build as building
 from npu.xdna.bringup import Bench, attempt, designs_of, record_of, steps_of
-from npu.xdna.build import build, built, folder_of_packages, key_of
 from npu.xdna.design import Design
 from npu.xdna.emulator import Emulator, Package, instructions
 from npu.xdna.host_kernels import HostKernels
+from npu.xdna.packages import built, folder_of_packages, key_of
 from npu.xdna.record import Record, keep, measured, versions
 from npu.xdna.runtime import Built, Npu
 from npu.xdna.single_core import single_core
-from npu.xdna.toolchain import Toolchain
 
 DESIGN = single_core({"zero_i32": 64, "gemm_i8": 128})
 Recorded = tuple[Record, Path]
 
 
-def text(design: Design) -> str:
-    """As much of a design as the tools that stand in look at."""
-    return "".join(f"aie.runtime_sequence @{each.name}(\n" for each in design.sequences)
-
-
 @pytest.fixture
-def recorded(stand_in_tools: Path, tmp_path: Path) -> Recorded:
+def recorded(machine: Any) -> Recorded:
     """A record over a package that was built, and its cache."""
-    tools = Toolchain.find({"PATH": str(stand_in_tools / "path")}, stand_in_tools)
-    key = key_of(build(DESIGN, tools, text, tmp_path).built)
+    key = key_of(machine.build(DESIGN).built)
     record = Record(
         "2026-01-02T03:04:05+00:00", "RyzenAI-npu1", "1.5.5.391", None, {DESIGN.name: key}, {"device": 0.1}, 0
     )
-    keep(record, tmp_path)
-    return record, tmp_path
+    keep(record, machine.cache)
+    return record, machine.cache
 
 
 def test_nothing_recorded(tmp_path: Path) -> None:
@@ -81,15 +74,11 @@ def test_what_voids_it(happens: Callable[[Path, str], None], recorded: Recorded)
     assert measured(cache) is None
 
 
-def test_kernels_of_another_release(
-    recorded: Recorded, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_kernels_of_another_release(recorded: Recorded, sources: Path) -> None:
     """Void it: what was measured is not what would run."""
     _, cache = recorded
-    kernels = tmp_path / "changed"
-    shutil.copytree(building.FOLDER, kernels)
-    (kernels / "gemm_i8.cc").write_text("// changed\n")
-    monkeypatch.setattr(building, "FOLDER", kernels)
+    assert measured(cache) is not None
+    (sources / "gemm_i8.cc").write_text("// changed\n")
     assert measured(cache) is None
 
 
@@ -105,22 +94,21 @@ def test_versions(tmp_path: Path) -> None:
     assert versions("0000:00:00.0", tmp_path) == (None, "2.20.0")
 
 
-def test_a_walk_that_passes(stand_in_tools: Path, tmp_path: Path, kernels: HostKernels) -> None:
+def test_a_walk_that_passes(machine: Any, kernels: HostKernels) -> None:
     """Over packages that were built turns measured on. What stands in for hardware here is the emulator."""
-    tools = Toolchain.find({"PATH": str(stand_in_tools / "path")}, stand_in_tools)
     steps = steps_of(kernels.stacks)
-    made = {each.name: build(each, tools, text, tmp_path).built for each in designs_of(steps)}
+    made = {each.name: machine.build(each).built for each in designs_of(steps)}
     xrt = Emulator({made[each.name].package: Package(each, lambda: kernels) for each in designs_of(steps)})
 
     def package(design: Design) -> Built:
         streams = {each.name: instructions(design, each.name) for each in design.sequences}
-        return replace(built(design, text, tmp_path), instructions=streams)
+        return replace(built(design, machine.cache), instructions=streams)
 
     bench = Bench(lambda: Npu(xrt), package)
     outcomes = [attempt(step, bench) for step in steps]
     assert not any(outcome.failure for outcome in outcomes)
-    keep(record_of(bench, outcomes), tmp_path)
-    record = measured(tmp_path)
+    keep(record_of(bench, outcomes), machine.cache)
+    record = measured(machine.cache)
     assert record is not None
     assert record.packages == {name: key_of(each) for name, each in made.items()}
     assert list(record.seconds) == ["device", "context", "pass-through", "one kernel", "canary"]
