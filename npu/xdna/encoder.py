@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from npu.weights import Weights
 from npu.whisper_weights import WhisperWeights
+from npu.xdna.canary import Canary
 from npu.xdna.composer import Constants
 from npu.xdna.design import Design
 from npu.xdna.encoders import Plan, moonshine, whisper
@@ -35,6 +36,7 @@ class EncoderDesign:
         self.constants = Constants()
         self.plans = [plan(self.constants, n) for n in sorted(spans)]
         self.work = max(plan.composer.work for plan in self.plans)
+        self.canary = Canary()
         self._by_unit = by_unit
 
     @classmethod
@@ -56,15 +58,13 @@ class EncoderDesign:
         return {f"{name} {spans}".replace(",", "").replace(" ", "_"): units for name, units in parts.items()}
 
     def design(self, stacks: Mapping[str, int]) -> Design:
-        """The overlay with all sequences. stacks: what the kernels need, bytes by name."""
-        return overlay(
-            stacks,
-            tuple(
-                plan.composer.sequence(name, units, self.work)
-                for plan in self.plans
-                for name, units in self.dispatches(plan).items()
-            ),
+        """The overlay with all sequences, the canary's among them. stacks: what the kernels need, bytes by name."""
+        encoders = (
+            plan.composer.sequence(name, units, self.work)
+            for plan in self.plans
+            for name, units in self.dispatches(plan).items()
         )
+        return overlay(stacks, (*encoders, self.canary.sequence()))
 
 
 class Encoder:
