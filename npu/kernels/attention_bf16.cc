@@ -12,7 +12,7 @@
 // of which each has 32 in turn. The second part belongs to the queries themselves, one to each: they see those up to their
 // own, or that alone.
 //
-//   q [16][8][4][8]: queries by fours, width by eights; keys [8][8][8][4]: width by eights, keys by fours; v
+//   q [2][16][4][4][8]: halves of the width as tiles of A come, queries by fours, width by eights; keys [8][8][8][4]: width by eights, keys by fours; v
 //   [4][16][8][4]: keys by eights, width by fours, as a tile of B comes; o, out [16][16][4][4]
 //   kept, words: 1: steps of the first part, 4: 256 * log2(e) / sqrt(width of the head) in float, 5: groups, 6: queries,
 //     7: queries of a group, 8: 1 where a query sees its own key alone, 64 and on: keys of each query
@@ -24,6 +24,7 @@
 #include <cstring>
 
 constexpr int kStep = 32;                                           // keys at a time
+constexpr int kHalf = kTile / 2;                                    // of the width
 constexpr int kScoresN = kStep / kColumnsBf16, kWidthN = kTile / kColumnsBf16;
 constexpr int kBlock = kRows * kColumnsBf16, kBlockA = kRows * kDepth;
 constexpr int kFractionBits = 8, kOne = 16;
@@ -192,7 +193,7 @@ void attention_step_bf16(const uint16_t *q, const uint16_t *keys, const uint16_t
     float scale;
     std::memcpy(&scale, kept + kScale, sizeof scale);
     const Keys at_hand = keys_of(kept, statistics[kNext]++);
-    for (int first = 0; first < kTile; first += kRows, q += kRows * kTile, o += kRows * kTile) {
+    for (int first = 0; first < kTile; first += kRows, q += kRows * kHalf, o += kRows * kTile) {
         Seen seen[kRows];
         bool any = false;
         for (int row = 0; row < kRows; ++row) {
@@ -200,7 +201,8 @@ void attention_step_bf16(const uint16_t *q, const uint16_t *keys, const uint16_t
             any |= seen[row].from < seen[row].to;
         }
         if (!any) continue;
-        multiply<false, kTile / kDepth, kScoresN>(q, keys, scores);
+        multiply<false, kHalf / kDepth, kScoresN>(q, keys, scores);
+        multiply<true, kHalf / kDepth, kScoresN>(q + kTile * kHalf, keys + kHalf * kStep, scores);
         for (int row = 0; row < kRows; ++row) {
             int32_t *largest = statistics + first + row;
             weigh(row, scores, p, o, scale, seen[row], table, largest, largest + kTile);

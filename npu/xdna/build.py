@@ -16,7 +16,9 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -51,6 +53,8 @@ _COMPILE = (
 _LOWER = ("--get-cdo", "--get-npu-insts", "--npu-insts-name=insts_{0}.bin")
 _CONFIGURATION = ("elfs", "init", "enable")  # parts of it, in the order in which the array takes them
 _COMPLAINT = 3000  # characters of what a failing tool says
+_UNFINISHED = "building-"
+_ABANDONED_S = 24 * 3600  # no build takes so long
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,8 @@ def build(
     if manifest is not None and manifest.whole(folder):
         return Delivered(read(folder), made=False)
     packages.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=packages, prefix="building-") as temporary:
+    _sweep(packages)
+    with tempfile.TemporaryDirectory(dir=packages, prefix=_UNFINISHED) as temporary:
         _put(_Making(design, toolchain, Path(temporary), watch).run(written, source, tools), folder)
     return Delivered(read(folder), made=True)
 
@@ -239,6 +244,14 @@ class _Making:
             raise ModelError(
                 f"{program.name} failed on {self._design.name} (status {done.returncode}): {said}"
             )
+
+
+def _sweep(packages: Path) -> None:
+    """Removes what builds left that were killed and could not."""
+    for folder in packages.glob(f"{_UNFINISHED}*"):
+        with suppress(FileNotFoundError):  # the build beside this one has just ended
+            if time.time() - folder.stat().st_mtime > _ABANDONED_S:
+                shutil.rmtree(folder)
 
 
 def _put(made: Path, folder: Path) -> None:

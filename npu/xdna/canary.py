@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from npu.backends.reference import gelu
 from npu.xdna import oracle_bf16
-from npu.xdna.composer import LANE, Composer, Constants, Function, Region, Seen
+from npu.xdna.composer import LANE, Composer, Function, Region, Seen
+from npu.xdna.composition import Constants
 from npu.xdna.design import Sequence
 from npu.xdna.failures import UNWRITTEN, CanaryFailed, NpuUnavailable, must_agree
 from npu.xdna.gemm import SIDE, SPAN

@@ -217,6 +217,23 @@ def _live_descriptors(design: Design, target: Target) -> Iterator[tuple[str, str
                 break
 
 
+def _queues(design: Design, target: Target) -> Iterator[tuple[str, str]]:
+    """A shim's channel has a queue, and nobody is told when it overflows: the array then waits for ever."""
+    for sequence in design.sequences:
+        live: Counter[str] = Counter()
+        for step in sequence.steps:
+            if isinstance(step, Await):
+                del live[step.fifo]
+                continue
+            live[step.fifo] += 1
+            if live[step.fifo] > target.queued:
+                yield (
+                    f"{sequence.name}, {step.fifo}",
+                    f"{live[step.fifo]} of {target.queued} transfers queued",
+                )
+                break
+
+
 def _patterns(design: Design, target: Target) -> Iterator[tuple[str, str]]:
     """Descriptors can say how the DMAs of fifos visit their objects, and they visit all of each once."""
     for fifo in design.fifos:
@@ -317,6 +334,7 @@ _LIMITS: tuple[Rule, ...] = (
     _channels,
     _descriptors,
     _live_descriptors,
+    _queues,
     _patterns,
     _transfers,
     _stacks,

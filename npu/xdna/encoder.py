@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from npu.weights import Weights
 from npu.whisper_weights import WhisperWeights
 from npu.xdna.canary import Canary
-from npu.xdna.composer import Constants
+from npu.xdna.composition import Constants
 from npu.xdna.design import Design
 from npu.xdna.encoders import Plan, moonshine, whisper
 from npu.xdna.oracle import from_bf16, to_bf16

@@ -55,7 +55,7 @@ C_ORDER = Pattern(
     (SPAN // _R, _R, TILE // _T, _T), (_R * TILE, _T, _R * _T, 1)
 )  # from [m/4][n/8][4][8] to rows
 
-_LIVE = NPU1.limits[NPU1.kind(0)].descriptors // 4  # spans under way: each has four transfers at every shim
+_LIVE = NPU1.queued // 2  # spans under way: each has two transfers of A
 
 
 @dataclass(frozen=True)

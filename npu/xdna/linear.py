@@ -49,7 +49,6 @@ from npu.xdna.gemm import (
     ways,
 )
 from npu.xdna.scaling import Requantiser
-from npu.xdna.target import NPU1
 
 _SUMS, _OUT = Block(Element.I32, (TILE, TILE)), Block(Element.I16, (TILE, TILE))
 _WAYS = Ways(IN, A_ORDER, IN, B_ORDER, Element.I16, C_ORDER)
@@ -170,12 +169,17 @@ def _sequence(layer: Layer) -> Sequence:
     }
     steps: list[Start | Await] = []
     spans = [(m, n) for m in range(0, shape.m, SPAN) for n in range(0, shape.n, SPAN)]
-    live = NPU1.limits[NPU1.kind(0)].descriptors // len(_span(layer, 0, 0, 0))  # spans under way
-    for at, (m, n) in enumerate(spans):
+    for m, n in spans:
         for i in range(SIDE):
             steps += _span(layer, m, n, i)
-        if (at + 1) % live == 0 or at + 1 == len(spans):
-            steps += [Await(f"{kind}{i}") for kind in "CAB" for i in range(SIDE)]
+        if layer.residual:  # the queues are short: it waits until the weights have passed
+            steps += [Await(f"B{i}") for i in range(SIDE)]
+            steps += [
+                _residual(shape, m + at * TILE, n + i * TILE, f"B{i}")
+                for at in range(SIDE)
+                for i in range(SIDE)
+            ]
+        steps += [Await(f"{kind}{i}") for kind in "CAB" for i in range(SIDE)]
     return Sequence(layer.name, arguments, tuple(steps))
 
 
@@ -186,16 +190,13 @@ def _span(layer: Layer, m: int, n: int, i: int) -> list[Start]:
     a = Pattern((depth, TILE, TILE), (TILE, shape.k, 1), row * shape.k)
     b = Pattern((depth, TILE, TILE), (TILE * shape.n, shape.n, 1), column)
     c = Pattern((SPAN, TILE), (shape.n, 1), m * shape.n + column)
-    steps = [
+    return [
         Start(f"A{i}", "headers", replace(tile, offset=row // TILE * IN.bytes)),
         Start(f"A{i}", "a", a),
         Start(f"B{i}", "b", b),
         Start(f"B{i}", "columns", replace(tile, offset=column // TILE * IN.bytes)),
         Start(f"C{i}", "c", c),
     ]
-    if layer.residual:
-        steps += [_residual(shape, m + at * TILE, column, f"B{i}") for at in range(SIDE)]
-    return steps
 
 
 def _residual(shape: Shape, row: int, column: int, fifo: str) -> Start:

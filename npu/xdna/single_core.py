@@ -34,7 +34,8 @@ from npu.xdna.gemm import A_ORDER, B_ORDER, IN, STACK, TILE, core
 
 NAME = "single_core"  # of the design and of its sequence
 OUT = Block(Element.I32, (TILE, TILE))
-_C_ORDER = Pattern((TILE // 4, TILE // 8, 4, 8), (4 * TILE, 8, TILE, 1))  # [m/4][n/8][4][8]
+_R, _T = 4, 8  # rows and columns of the matrix unit
+_C_ORDER = Pattern((TILE // _R, TILE // _T, _R, _T), (_R * TILE, _T, TILE, 1))  # [m/4][n/8][4][8]
 
 
 def single_core(stacks: Mapping[str, int]) -> Design:

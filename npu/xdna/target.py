@@ -1,7 +1,8 @@
 """What the first generation of AMD's NPU offers: the limits every design is held to.
 
 npu1 is Phoenix and Hawk Point (XDNA1, AIE2 cores). Sources: `lib/Dialect/AIE/IR/AIETargetModel` and `AIEOps.td` of
-mlir-aie, the driver's `npu1_regs.c`, and arXiv 2512.13282 for the column that has no shim.
+mlir-aie, the driver's `npu1_regs.c`, arXiv 2512.13282 for the column that has no shim, and mlir-aie's pull request 3734
+for the queues of the shims' channels.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ class Target:
     program_memory: int  # bytes of a core
     default_stack: int  # bytes; it lies under the buffers, and an overflow overwrites them in silence
     granularity: int  # bytes: transfers and addresses of every DMA are whole multiples
+    queued: int  # transfers under way on one channel of a shim; one more is lost without a word
     contexts: int  # hardware contexts at once
     chained_runs: int  # runs that the driver takes in one list
     submitted_runs: int  # runs of a list that XRT submits at a time
@@ -82,6 +84,7 @@ NPU1 = Target(
     program_memory=16 * 1024,
     default_stack=0x400,
     granularity=4,
+    queued=4,
     contexts=6,
     chained_runs=64,
     submitted_runs=24,

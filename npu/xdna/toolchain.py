@@ -43,9 +43,7 @@ class Tool:
     remedy: str  # how to get it
     places: tuple[Place, ...]  # in the order in which they are tried
     variables: tuple[str, ...] = ()  # that could lead to it
-    on_path: str = (
-        ""  # what it is called on PATH, tried last; none: what is called so there is another program
-    )
+    on_path: str = ""  # its name on PATH, which is tried last; none: another program may be called so there
 
     def find(self, search: str | None) -> Path | None:
         """Where it is; search: PATH. A place that a variable names is the only one."""
@@ -130,7 +128,7 @@ def _wanted(environment: Mapping[str, str], packages: Path) -> tuple[Tool, ...]:
         "aiecc",
     )
     beside = aiecc.find(environment.get("PATH"))
-    near = () if beside is None else (Place(beside.parent.parent),)
+    near = () if beside is None else (Place(beside.resolve().parent.parent),)
     roots = (*root, *near, Place(packages / "mlir_aie"))
     return (
         Tool(

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from npu.xdna.design import Block, Element, Sequence
-from npu.xdna.packages import key_of
+from npu.xdna.packages import folder_of_packages, key_of
 from npu.xdna.passthrough import passthrough
 from npu.xdna.single_core import single_core
 from streaming.errors import ModelError
@@ -160,3 +160,14 @@ def test_an_interrupted_build(machine: Any, stand_in_tools: Path) -> None:
     _, said = process.communicate(timeout=10)
     assert b"KeyboardInterrupt" in said
     assert machine.left() == []
+
+
+def test_what_a_killed_build_left(machine: Any) -> None:
+    """Is removed a day later; a build that runs beside this one stays."""
+    old, running = (folder_of_packages(machine.cache) / f"building-{name}" for name in ("old", "running"))
+    for folder in (old, running):
+        folder.mkdir(parents=True)
+    yesterday = time.time() - 90_000
+    os.utime(old, (yesterday, yesterday))
+    machine.build(passthrough())
+    assert not old.exists() and running.exists()

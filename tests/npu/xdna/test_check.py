@@ -201,6 +201,11 @@ BROKEN: dict[str, tuple[str, str, Callable[[], Design]]] = {
         "65 iterations of 64",
         lambda: with_steps(Start("rows", "x", whole(BOTH), repeat=65)),
     ),
+    "a queue that overflows": (
+        "queues",
+        "5 of 4 transfers queued",
+        lambda: with_steps(*[Start("rows", "x", whole(BOTH))] * 5),
+    ),
     "part of an object": (
         "transfers",
         "no whole number of objects",

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from npu.xdna.composer import LANE, Composer, Constants
+from npu.xdna.composer import LANE, Composer, Seen
+from npu.xdna.composition import Constants
 from npu.xdna.cost import KERNELS
 from npu.xdna.counts import busiest, counted, disagreements
 from npu.xdna.design import Stage, Tile
@@ -85,8 +86,8 @@ def test_stages_of_the_overlay() -> None:
     composer.group_norm("group norm", x, vector, vector, to, lambda lengths: lengths["rows"])
     composer.turn("rotation", lanes, 16, np.zeros((300, 16), np.float32))
     composer.attention(
-        "attention", lanes, lanes.part(8 * LANE), lanes.part(16 * LANE), composer.region(300, 8 * LANE),
-        heads=8, scale=1.0, queries=lambda lengths: lengths["rows"], keys=lambda lengths: lengths["rows"],
+        "attention", lanes, Seen(lanes.part(8 * LANE), lanes.part(16 * LANE), lambda lengths: lengths["rows"]),
+        composer.region(300, 8 * LANE), heads=8, scale=1.0, queries=lambda lengths: lengths["rows"],
     )  # fmt: skip
     sequence = composer.sequence("all", composer.units, composer.work)
     design = overlay(dict.fromkeys(KERNELS, 0), (sequence,))

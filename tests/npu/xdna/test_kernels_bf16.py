@@ -106,7 +106,7 @@ def attend(
         ask(kernels, "turn_keys_bf16", blocked(k[first : first + KEYS], 8, 4), turned)
         assert np.array_equal(unblocked(turned), k[first : first + KEYS].T)
         values = blocked(v[first : first + KEYS], 8, 4)
-        memory = (blocked(q, 4, 8), turned, values, kept, oracle.POWERS, out, statistics, o)
+        memory = (np.stack(tiles(q)), turned, values, kept, oracle.POWERS, out, statistics, o)
         ask(kernels, "attention_step_bf16", *memory)
     ask(kernels, "attention_finish_bf16", o, statistics, out)
     return unblocked(out)

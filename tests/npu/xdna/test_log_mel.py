@@ -43,7 +43,7 @@ def test_speech(kernels: HostKernels, clips: dict[str, Array], mels: int) -> Non
     """Three seconds are the oracle's to the last bit, and Whisper's with a correlation of four nines."""
     window, audio = Window(300, mels), clips["two_cities"][: 3 * mel.SAMPLE_RATE]
     found = opened(kernels, window, seed=mels).features(audio)
-    assert found.shape == (mels, 300) and found.dtype == np.float32
+    assert found.shape == (300, mels) and found.dtype == np.float32
     assert np.array_equal(found, oracle(window, audio))
     expected = log_mel(audio, mels)
     assert correlation(found, expected) >= 0.9999
