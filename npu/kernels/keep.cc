@@ -21,7 +21,8 @@ void keep_header(const int8_t *header, int32_t *kept) {
 }
 
 // to [2][2048]
-void keep_tile_bf16(const uint16_t *tile, uint16_t *to, int32_t which) {
-    copy(tile, to + which * kHalfTile, kHalfTile);
-}
+void keep_tile_bf16(const uint16_t *tile, uint16_t *to, int32_t which) { copy(tile, to + which * kHalfTile, kHalfTile); }
+
+// to [3][4096]
+void keep_tile_i8(const int8_t *tile, int8_t *to, int32_t which) { copy(tile, to + which * kCount, kCount); }
 }

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from npu.xdna import composer, oracle
 from npu.xdna.array import Array
 from npu.xdna.check import check
-from npu.xdna.composer import LANE, Composer, Constants, Region, View, padded
+from npu.xdna.composer import LANE, Composer, Region, View, padded
+from npu.xdna.composition import Constants
 from npu.xdna.design import Design
 from npu.xdna.gemm import SPAN
 from npu.xdna.host_kernels import HostKernels
