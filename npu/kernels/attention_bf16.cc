@@ -191,7 +191,7 @@ KERNEL_INLINE void weigh(const float *scores, int32_t *wholes, uint16_t *p, floa
 KERNEL_INLINE void finish(const float *o, const float *sums, uint16_t *out) {
     auto *to = reinterpret_cast<bfloat16 *>(out);
     for (int m = 0; m < kTile / kRows; ++m, sums += kBlock) {
-        const auto share = reciprocal(aie::max(aie::load_v<kBlock>(sums), all(kLeast)));
+        const auto share = reciprocal(at_least(kLeast, aie::load_v<kBlock>(sums)));
         for (int n = 0; n < kWidthN; ++n, o += kBlock, to += kBlock)
             aie::store_v(to, aie::mul(aie::load_v<kBlock>(o), share).to_vector<bfloat16>());
     }

@@ -41,6 +41,11 @@ KERNEL_INLINE Narrow all_bf16(float value) { return aie::broadcast<bfloat16, kLa
 
 KERNEL_INLINE Floats wide(const Narrow &values) { return Sums(values).to_vector<float>(); }
 
+// No less than a number >= 0: then floats have the order of their bits, and only those can be compared.
+KERNEL_INLINE Floats at_least(float least, const Floats &values) {
+    return aie::max(values.cast_to<int32_t>(), all(as_bits(least))).cast_to<float>();
+}
+
 // 2^x = fraction * 2^exponent.
 struct Power {
     Ints exponent;

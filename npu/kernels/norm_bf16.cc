@@ -16,19 +16,19 @@ constexpr int kBlockA = kRows * kDepth, kBlockC = kRows * kColumnsBf16;
 constexpr int kSquares = kRowBlocks * kBlockA;         // of lanes
 constexpr int kCores = 16;
 constexpr float kEpsilon = 1e-5f;
+constexpr int32_t kRootGuess = 0x5f3759df;  // less half the bits of x: those of its reciprocal root, nearly
 
 KERNEL_INLINE float reciprocal_root(float value) {
-    float y = as_float(0x5f3759df - (as_bits(value) >> 1));
+    float y = as_float(kRootGuess - (as_bits(value) >> 1));
     const float half = 0.5f * value;
     for (int step = 0; step < 4; ++step) y = y * (1.5f - half * y * y);
     return y;
 }
 
-// A row's sum: its eight lanes in their order.
-KERNEL_INLINE float in_order(const float *lanes, int row) {
-    float total = 0;
-    for (int i = 0; i < kDepth; ++i) total += lanes[row / kRows * kBlockA + row % kRows * kDepth + i];
-    return total;
+// A row's sum: of its eight lanes neighbours first.
+KERNEL_INLINE float added_up(const float *lanes, int row) {
+    const float *own = lanes + row * kDepth;
+    return ((own[0] + own[1]) + (own[2] + own[3])) + ((own[4] + own[5]) + (own[6] + own[7]));
 }
 
 KERNEL_INLINE void describe(float sum, float squares, float share, float &mean, float &scale) {
@@ -38,6 +38,42 @@ KERNEL_INLINE void describe(float sum, float squares, float share, float &mean, 
 }
 
 #ifdef __AIE__
+
+// Every second value and the one after it.
+KERNEL_INLINE Floats neighbours(const Floats &left, const Floats &right) {
+    const auto both = aie::concat(left, right);
+    return aie::add(Sums(aie::filter_even(both)), aie::filter_odd(both)).to_vector<float>();
+}
+
+// [16][8] -> [16]
+KERNEL_INLINE Floats rows_added_up(const float *lanes) {
+    const auto pairs = [lanes](int at) {
+        return neighbours(aie::load_v<kLanes>(lanes + at * kLanes), aie::load_v<kLanes>(lanes + (at + 1) * kLanes));
+    };
+    return neighbours(neighbours(pairs(0), pairs(2)), neighbours(pairs(4), pairs(6)));
+}
+
+KERNEL_INLINE Floats product(const Floats &a, const Floats &b) { return aie::mul(a, b).to_vector<float>(); }
+
+KERNEL_INLINE Floats reciprocal_roots(const Floats &values) {
+    const aie::accum<acc64, kLanes> even(aie::bit_and(~1, values.cast_to<int32_t>()));  // nothing is left to round
+    auto y = aie::sub(all(kRootGuess), even.to_vector<int32_t>(1)).cast_to<float>();
+    const auto half = product(values, all(0.5f));
+    for (int step = 0; step < 4; ++step)
+        y = product(y, aie::msc(Sums(all(1.5f)), product(half, y), y).to_vector<float>());
+    return y;
+}
+
+KERNEL_INLINE void describe_rows(const float *lanes, float share, float *statistics) {
+    for (int m = 0; m < kTile; m += kLanes) {
+        const auto sums = rows_added_up(lanes + m * kDepth), squares = rows_added_up(lanes + kSquares + m * kDepth);
+        const auto mean = product(sums, all(share));
+        const auto variance = aie::msc(aie::mul(squares, all(share)), mean, mean).to_vector<float>();
+        const auto positive = aie::add(Sums(at_least(0, variance)), all(kEpsilon)).to_vector<float>();
+        aie::store_v(statistics + m, mean);
+        aie::store_v(statistics + kTile + m, reciprocal_roots(positive));
+    }
+}
 
 KERNEL_INLINE void add_up(const uint16_t *tile, float *lanes) {
     for (int m = 0; m < kRowBlocks; ++m, lanes += kBlockA) {
@@ -86,6 +122,11 @@ KERNEL_INLINE void apply(const uint16_t *tile, const float *statistics, const fl
 
 #else
 
+KERNEL_INLINE void describe_rows(const float *lanes, float share, float *statistics) {
+    for (int m = 0; m < kTile; ++m)
+        describe(added_up(lanes, m), added_up(lanes + kSquares, m), share, statistics[m], statistics[kTile + m]);
+}
+
 KERNEL_INLINE void add_up(const uint16_t *tile, float *lanes) {
     for (int m = 0; m < kRowBlocks; ++m)
         for (int k = 0; k < kParts; ++k)
@@ -114,15 +155,13 @@ extern "C" {
 void add_up_bf16(const uint16_t *tile, float *lanes) { add_up(tile, lanes); }
 
 void row_statistics_f32(const float *lanes, const int32_t *kept, float *statistics) {
-    for (int m = 0; m < kTile; ++m)
-        describe(in_order(lanes, m), in_order(lanes + kSquares, m), as_float(kept[3]), statistics[m],
-                 statistics[kTile + m]);
+    describe_rows(lanes, as_float(kept[3]), statistics);
 }
 
 // total [2]: what this core has seen of a group so far.
 void group_add_f32(const float *lanes, const int32_t *kept, float *total) {
     if (kept[5]) total[0] = 0, total[1] = 0;
-    for (int m = 0; m < kept[4]; ++m) total[0] += in_order(lanes, m), total[1] += in_order(lanes + kSquares, m);
+    for (int m = 0; m < kept[4]; ++m) total[0] += added_up(lanes, m), total[1] += added_up(lanes + kSquares, m);
 }
 
 void group_out_f32(const float *total, uint16_t *out) { std::memcpy(out, total, 2 * sizeof *total); }
