@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from npu.acceleration import NOT_ASKED
 from npu.backends.reference import Array, ReferenceEncoded, apart
 from npu.model import Cache, OneByOne
 from npu.xdna.decoder_i8 import Decoder8, Remembered
@@ -59,6 +60,7 @@ class QuantisedBackend:
     """The three verbs."""
 
     device = "cpu (numpy, the NPU's 8 bits)"
+    acceleration = NOT_ASKED
 
     def __init__(
         self, model: FloatModel, encoder: QuantisedEncoder, decoder: QuantisedDecoder | None = None
