@@ -212,7 +212,7 @@ KERNELS: Mapping[str, Kernel] = MappingProxyType(
         "add_half_f32": Kernel(elements=_HALF, loop=Loop.SUM, scalar=3),
         "join_half_f32": Kernel(elements=_HALF, loop=Loop.SUM, scalar=3),
         "narrow_bf16": Kernel(elements=_TILE),
-        "narrow_rest_bf16": Kernel(elements=_TILE),
+        "narrow_rest_bf16": Kernel(elements=3 * _TILE),
         "attention_start_bf16": Kernel(elements=_TILE, scalar=1),
         "turn_keys_bf16": Kernel(elements=_HALF),
         "attention_step_bf16": Kernel(2 * 64 * _HALF, Unit.BF16, _HALF, Loop.WEIGHT, scalar=20),

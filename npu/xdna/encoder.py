@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from npu.weights import Weights
 from npu.whisper_weights import WhisperWeights
+from npu.xdna.canary import Canary
 from npu.xdna.composition import Constants
 from npu.xdna.design import Design
+from npu.xdna.design import Sequence as HostSequence
 from npu.xdna.encoders import Plan, moonshine, moonshine_stem, whisper
 from npu.xdna.oracle import from_bf16, to_bf16
 from npu.xdna.overlay import overlay
@@ -35,6 +37,7 @@ class EncoderDesign:
         self.constants = Constants()
         self.plans = [plan(self.constants, n) for n in sorted(spans)]
         self.work = max(plan.composer.work for plan in self.plans)
+        self.canary = Canary()
         self._by_unit = by_unit
 
     @classmethod
@@ -62,14 +65,16 @@ class EncoderDesign:
 
     def design(self, stacks: Mapping[str, int]) -> Design:
         """The overlay with all sequences. stacks: what the kernels need, bytes by name."""
-        return overlay(
-            stacks,
-            tuple(
-                plan.composer.sequence(name, units, self.work)
-                for plan in self.plans
-                for name, units in self.dispatches(plan).items()
-            ),
+        return overlay(stacks, self.sequences())
+
+    def sequences(self) -> tuple[HostSequence, ...]:
+        """All of them, the canary's among them."""
+        encoders = (
+            plan.composer.sequence(name, units, self.work)
+            for plan in self.plans
+            for name, units in self.dispatches(plan).items()
         )
+        return (*encoders, self.canary.sequence())
 
 
 class Encoder:
