@@ -16,10 +16,11 @@ from typing import Any
 
 import library
 import numpy as np
-from clips import SAMPLE_RATE, Clip, evaluation_set, normalise, word_errors
+from clips import SAMPLE_RATE, Clip, evaluation_set, normalise
 
 from npu.loading import load_judge, load_transcriber
 from npu.transcriber import Transcriber
+from npu.word_errors import word_errors
 from streaming.events import Event, Final
 from streaming.session import Session
 from streaming.vad import FrameJudge, SpeechDetector

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -14,7 +15,8 @@ from numpy.typing import NDArray
 from streaming.containers import decode_container
 
 SAMPLE_RATE = 16_000
-EVALSET = Path(__file__).parents[2] / "shared" / "evalset"
+SHARED = Path(os.environ.get("AMANUENSIS_SHARED", Path(__file__).parents[2] / "shared"))
+EVALSET = SHARED / "evalset"
 PACKAGE_CLIPS = ("two_cities.wav", "endgame_nagg_nell.wav", "beckett.wav")
 
 
@@ -62,13 +64,3 @@ def evaluation_set() -> list[Clip]:
         row for row in rows if row["lang"] == "en" and row["text"] not in ("", "-") and row["tier"] == "A"
     ]
     return [Clip(row["file"], read(EVALSET / row["file"]), normalise(row["text"])) for row in wanted]
-
-
-def word_errors(reference: tuple[str, ...], heard: tuple[str, ...]) -> int:
-    """Substitutions, deletions and insertions: Levenshtein distance over words."""
-    row = list(range(len(heard) + 1))
-    for i, word in enumerate(reference, 1):
-        above, row = row, [i]
-        for j, other in enumerate(heard, 1):
-            row.append(min(above[j] + 1, row[j - 1] + 1, above[j - 1] + (word != other)))
-    return row[-1]

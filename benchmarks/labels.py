@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import meeteval
-from clips import SAMPLE_RATE, Clip, normalise
+from clips import SAMPLE_RATE, SHARED, Clip, normalise
 from daemon_process import running
-from meetings import SHARED, Meeting, meetings
+from meetings import Meeting, meetings
 from streamer import Heard, percentile, stream
 
 from streaming.attribution import attribute

@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import library
-from clips import Clip, evaluation_set, normalise, packaged, word_errors
+from clips import Clip, evaluation_set, normalise, packaged
 from daemon_process import Daemon, running
 from streamer import Heard, percentile, stream
+
+from npu.word_errors import word_errors
 
 
 def measure(daemon: Daemon, clips: list[Clip]) -> tuple[float, list[Heard]]:

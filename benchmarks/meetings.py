@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from clips import SAMPLE_RATE, read
+from clips import SAMPLE_RATE, SHARED, read
 from numpy.typing import NDArray
 from pyannote.core import Annotation, Segment, Timeline
 from pyannote.metrics.diarization import DiarizationErrorRate, JaccardErrorRate
 
-SHARED = Path(os.environ.get("AMANUENSIS_SHARED", Path(__file__).parents[2] / "shared"))
 COLLARS = {"der": 0.0, "der_collar_0.25": 0.5}  # pyannote.metrics counts both sides of a border
 
 

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import library
-from clips import SAMPLE_RATE, Clip, evaluation_set, normalise, packaged, word_errors
+from clips import SAMPLE_RATE, Clip, evaluation_set, normalise, packaged
 
 from npu import recordings
 from npu.batches import Batches
 from npu.loading import load_judge, load_transcriber
 from npu.transcriber import Transcriber
+from npu.word_errors import word_errors
 from streaming.events import Final
 from streaming.vad import FrameJudge
 

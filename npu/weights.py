@@ -127,7 +127,7 @@ class Weights:
     embedding: Linear  # [vocab, width]
     decoder: tuple[DecoderLayer, ...]
     decoder_norm: Norm
-    head: Linear  # [width, vocab]
+    head: Matrix  # [width, vocab]
     frequencies: Array  # [rotated / 2] radians a position
 
 

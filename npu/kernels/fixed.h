@@ -15,7 +15,15 @@ constexpr int kRows = 4;          // r of the matrix unit: rows of A and C
 constexpr int kDepth = 8;         // s: columns of A, rows of B
 constexpr int kColumns = 8;       // t: columns of B and C, 8-bit
 constexpr int kColumnsBf16 = 4;   // and bf16
+constexpr int kHalfColumns = 4;   // 16-bit values in the 8 bytes that memory tiles move together
 constexpr int kCount = kTile * kTile;
+constexpr int kScales = 5;        // row of statistics [8][64] where the scales of rows begin
+
+// Where a tile of 64 rows and 32 columns of 16-bit values, [16][8][4][4], has one of them.
+constexpr int half_at(int m, int n) {
+    return ((m / kRows * (kTile / 2 / kHalfColumns) + n / kHalfColumns) * kRows + m % kRows) * kHalfColumns +
+           n % kHalfColumns;
+}
 
 KERNEL_INLINE int64_t round_even(int64_t value, int shift) {
     if (shift == 0) return value;
@@ -70,5 +78,29 @@ KERNEL_INLINE int16_t activated(int16_t x, const int16_t *table) {
 KERNEL_INLINE void set_modes() {
     aie::set_rounding(aie::rounding_mode::conv_even);
     aie::set_saturation(aie::saturation_mode::saturate);
+}
+
+// Four rows of 16 columns out of such a tile, whose vectors are four rows of four columns: in two steps columns that
+// lie side by side come together.
+struct FourRows {
+    aie::vector<int16_t, 16> row[kRows];
+};
+
+KERNEL_INLINE FourRows four_rows(const aie::vector<int16_t, 16> &a, const aie::vector<int16_t, 16> &b,
+                                 const aie::vector<int16_t, 16> &c, const aie::vector<int16_t, 16> &d) {
+    const auto [left_upper, left_lower] = aie::interleave_zip(a, b, kHalfColumns);
+    const auto [right_upper, right_lower] = aie::interleave_zip(c, d, kHalfColumns);
+    const auto [first, second] = aie::interleave_zip(left_upper, right_upper, 2 * kHalfColumns);
+    const auto [third, fourth] = aie::interleave_zip(left_lower, right_lower, 2 * kHalfColumns);
+    return {{first, second, third, fourth}};
+}
+
+// The same rows in 8 bits, as two blocks of a tile [16][8][4][8]. What lies within +-127 loses nothing when the upper
+// half of 16 bits is dropped.
+KERNEL_INLINE void store_blocks(int8_t *to, const FourRows &rows) {
+    const auto upper = aie::concat(rows.row[0], rows.row[1]), lower = aie::concat(rows.row[2], rows.row[3]);
+    aie::store_v(to, aie::concat(aie::filter_even(upper, kDepth), aie::filter_even(lower, kDepth)).pack());
+    aie::store_v(to + kRows * kDepth,
+                 aie::concat(aie::filter_odd(upper, kDepth), aie::filter_odd(lower, kDepth)).pack());
 }
 #endif

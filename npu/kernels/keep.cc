@@ -4,6 +4,10 @@
 constexpr int kKept = 128;          // words of a header
 constexpr int kHalfTile = kCount / 2;  // values of a tile in bf16: 64 rows, 32 columns
 
+template <typename T> KERNEL_INLINE void keep(const T *tile, T *to, int count) {
+    for (int i = 0; i < count; ++i) to[i] = tile[i];
+}
+
 extern "C" {
 
 void keep_header(const int8_t *header, int32_t *kept) {
@@ -12,8 +16,8 @@ void keep_header(const int8_t *header, int32_t *kept) {
 }
 
 // to [2][2048]
-void keep_tile_bf16(const uint16_t *tile, uint16_t *to, int32_t which) {
-    to += which * kHalfTile;
-    for (int i = 0; i < kHalfTile; ++i) to[i] = tile[i];
-}
+void keep_tile_bf16(const uint16_t *tile, uint16_t *to, int32_t which) { keep(tile, to + which * kHalfTile, kHalfTile); }
+
+// to [3][4096]
+void keep_tile_i8(const int8_t *tile, int8_t *to, int32_t which) { keep(tile, to + which * kCount, kCount); }
 }

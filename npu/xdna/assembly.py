@@ -19,6 +19,7 @@ from npu.xdna.operations import (
     Value,
     assigned,
     dictionary,
+    generic_form,
     plain,
     types,
 )
@@ -65,7 +66,10 @@ _PORTS = {"0": "Produce", "1": "Consume"}  # of ObjectFifoPort
 
 
 def custom_form(operation: Operation, depth: int = 0) -> Iterator[str]:
-    """The lines of its custom form; KeyError where none is known."""
+    """The lines of its custom form; where none is known, of its generic form, which can stand beside others."""
+    if operation.name not in _HEADS:
+        yield from generic_form(operation, depth, custom_form)
+        return
     indent = INDENT * depth
     head = f"{indent}{assigned(operation.results)}{_HEADS[operation.name].format_map(_words(operation))}"
     if operation.name == "scf.index_switch":
@@ -94,7 +98,7 @@ def _cases(switch: Operation, depth: int) -> Iterator[str]:
     named = [(f"case {number}", body) for number, body in zip(numbers.values, bodies, strict=True)]
     for name, body in (*named, ("default", default)):
         yield f"{INDENT * depth}{name} {{"
-        yield from _body(body, depth + 1, end_unsaid=True)
+        yield from _body(body, depth + 1, end_unsaid=False)
         yield f"{INDENT * depth}}}"
 
 

@@ -177,17 +177,27 @@ def _channels(design: Design, target: Target) -> Iterator[tuple[str, str]]:
 
 
 def _descriptors(design: Design, target: Target) -> Iterator[tuple[str, str]]:
-    """In cores and memory tiles each object of a fifo has a descriptor, and each end two locks."""
+    """In cores and memory tiles each object of a fifo has a descriptor, or each part of one, and each end two locks."""
     for tile in design.tiles():
         kind = target.kind(tile.row)
         if kind is Kind.SHIM:
             continue
         limits = target.limits[kind]
         ends = [fifo for fifo in design.fifos for end in (fifo.producer, *fifo.consumers) if end == tile]
-        if (used := sum(fifo.depth for fifo in ends)) > limits.descriptors:
+        if (used := sum(_described(design, fifo, kind) for fifo in ends)) > limits.descriptors:
             yield _at(tile), f"{used} of {limits.descriptors} buffer descriptors"
         if (used := _LOCKS_PER_END * len(ends)) > limits.locks:
             yield _at(tile), f"{used} of {limits.locks} locks"
+
+
+def _described(design: Design, fifo: Fifo, kind: Kind) -> int:
+    """Descriptors at an end. Linked fifos share the objects of the larger, whose DMA goes from part to part."""
+    for link in design.links if kind is Kind.MEMORY else ():
+        if fifo.name in (*link.sources, *link.targets):
+            larger = link.sources[0] if len(link.sources) == 1 else link.targets[0]
+            parts = max(len(link.sources), len(link.targets)) if fifo.name == larger else 1
+            return design.fifo(larger).depth * parts
+    return fifo.depth
 
 
 def _live_descriptors(design: Design, target: Target) -> Iterator[tuple[str, str]]:

@@ -1,13 +1,12 @@
-"""Models as sequences for the overlay: what lies where in the host's memory, what the shims move, what headers say.
+"""Models as sequences for the overlay in bf16: where its matrices lie, what the shims move, what headers say.
 
-Three buffers hold everything: constants (weights in the order in which tiles stream in), headers (small, written anew
-for every window, because they say how long it is), and work (activations, row by row).
+Activations lie in the work buffer row by row.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
@@ -15,22 +14,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from npu.xdna.design import Await, Block, Element, Pattern, Sequence, Stage, Start, sequence_of
+from npu.xdna.composition import (
+    ITERATIONS,
+    Composition,
+    Constants,
+    Counts,
+    Lengths,
+    Moves,
+    Said,
+    whole_spans,
+    within,
+)
+from npu.xdna.design import Pattern, Start
 from npu.xdna.gemm import SIDE, SPAN, TILE
 from npu.xdna.oracle import to_bf16
-from npu.xdna.overlay import DEPTH, OBJECT, Bits, Operation, Words, columns, header
-from npu.xdna.target import NPU1, Kind
+from npu.xdna.overlay import DEPTH, OBJECT, A, Bits, Operation, Words, columns, header
 
 WIDE = SIDE * SPAN  # columns that all cores do at a time
 LANE = 2 * DEPTH  # values of a head, whatever its own width: what lies beyond is zero
-_DESCRIPTORS = NPU1.limits[Kind.SHIM].descriptors
-_ITERATIONS = NPU1.limits[Kind.SHIM].fields.iterations
 _FUNCTION, _TABLE = TILE, 2 * TILE  # words of a product's columns
 
 Array = NDArray[Any]
-Counts = NDArray[np.int64]  # of each of 64 rows
-Lengths = Mapping[str, Any]  # what a window's length decides, by name: numbers, and counts
-Said = int | float | Callable[[Lengths], int | float | Counts]  # a word of a header, or 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,66 +100,11 @@ class Seen:
     shared: Said = TILE  # queries of a group
 
 
-class Constants:
-    """What never changes: kept once, whoever names it."""
-
-    def __init__(self) -> None:
-        self._parts: list[Bits] = []
-        self._places: dict[tuple[object, ...], int] = {}
-        self.size = 0  # values
-
-    def place(self, key: tuple[object, ...], made: Callable[[], Bits]) -> int:
-        """Where it begins."""
-        if key not in self._places:
-            part = made().ravel()
-            self._places[key] = self.size
-            self._parts.append(part)
-            self.size += part.size
-        return self._places[key]
-
-    def laid(self) -> Bits:
-        """The whole buffer."""
-        return np.concatenate([np.zeros(0, np.uint16), *self._parts])
-
-
-class _Moves:
-    """Transfers of a stage, awaited as soon as a shim has no descriptor left, or a channel no place in its queue."""
-
-    def __init__(self) -> None:
-        self.steps: list[Start | Await] = []
-        self._live: Counter[str] = Counter()  # by fifo, and by the number of a shim
-
-    def together(self, of_shim: Callable[[int], Iterable[Start]]) -> None:
-        """Transfers of all shims that need each other: they are under way at the same time."""
-        group = [start for i in range(SIDE) for start in of_shim(i)]
-        needed = Counter(name for each in group for name in (each.fifo, each.fifo[1]))
-        if any(self._live[name] + n > _limit(name) for name, n in needed.items()):
-            self.settle()
-        self.steps += group
-        self._live += needed
-
-    def settle(self) -> None:
-        """Waits for all of them, results first."""
-        self.steps += [Await(name) for name in sorted(self._live, reverse=True) if not name.isdigit()]
-        self._live.clear()
-
-
-def _limit(name: str) -> int:
-    """Transfers under way of a fifo, or of a shim by its number."""
-    return _DESCRIPTORS if name.isdigit() else NPU1.queued
-
-
-class Composer:
+class Composer(Composition):
     """Writes the stages of a model for windows of some number of rows, and lays out its memory."""
 
     def __init__(self, constants: Constants) -> None:
-        self.units: dict[str, list[Stage]] = {}  # stages that could be a dispatch of their own, by name
-        self._constants = constants
-        self._headers: list[Mapping[int, Said]] = []
-        self._placed: dict[tuple[tuple[int, Said], ...], int] = {}
-        self._work = 0
-        self._memories: dict[str, int] = {}
-        self._unit: list[Stage] = []
+        super().__init__(constants, A, header, Words.OPERATION)
 
     # memory
 
@@ -181,34 +130,6 @@ class Composer:
         """A buffer of its own that the host keeps; there is one, even for no rows."""
         self._memories[name] = max(rows, DEPTH) * width
         return Region(0, rows, width, name)
-
-    @property
-    def work(self) -> int:
-        """Values of the work buffer."""
-        return self._work
-
-    def headers(self, lengths: Lengths) -> Bits:
-        """The buffer of headers for a window."""
-        found = [
-            header({at: said(lengths) if callable(said) else said for at, said in words.items()})
-            for words in self._headers
-        ]
-        return np.concatenate(found)
-
-    def arguments(self, work: int) -> dict[str, Block]:
-        """Of every sequence; `work`: the size of the buffer that all windows share."""
-        sizes = {"constants": self._constants.size, "headers": len(self._headers) * OBJECT, "work": work}
-        sizes |= self._memories
-        return {name: Block(Element.BF16, (size,)) for name, size in sizes.items()}
-
-    def sequence(self, name: str, units: Iterable[str], work: int) -> Sequence:
-        """One dispatch for these units. Only when everything is composed: until then the buffers grow."""
-        stages = (stage for unit in units for stage in self.units[unit])
-        return sequence_of(name, self.arguments(work), stages)
-
-    def unit(self, name: str) -> None:
-        """What is written from here on belongs together."""
-        self._unit = self.units.setdefault(name, [])
 
     # stages
 
@@ -236,7 +157,7 @@ class Composer:
             (name,), lambda: _streamed(padded(matrix, a.depth, width), bias, function)
         )
         run = (a.depth // DEPTH + 1) * OBJECT  # tiles of a column of cores, and what belongs to its columns
-        moves = _Moves()
+        moves = Moves()
 
         def of_shim(i: int, m: int, n: int) -> Iterator[Start]:
             yield self._head(i, head)
@@ -279,7 +200,7 @@ class Composer:
             (name,), lambda: _spread(_streamed(padded(matrix, a.depth, width), bias, function))
         )
         run = (a.depth // DEPTH + 1) * SIDE * OBJECT
-        moves = _Moves()
+        moves = Moves()
 
         def of_shim(i: int, n: int) -> Iterator[Start]:
             yield self._head(i, head)
@@ -299,7 +220,7 @@ class Composer:
         tiles = x.width // DEPTH
         words = {Words.STEPS: x.width // SPAN, Words.SHARE: 1 / len(gain), Words.TILES: tiles}
         head = self._header(Operation.NORM, words)
-        moves = _Moves()
+        moves = Moves()
 
         def of_shim(i: int, m: int) -> Iterator[Start]:
             yield self._head(i, head)
@@ -325,10 +246,10 @@ class Composer:
         partials = self.region(SIDE * SPAN, TILE)  # of each column of cores 256 x 64, of which little is used
         partials = replace(partials, width=TILE)
         rounds, spans = x.width // SPAN, range(0, x.rows, SPAN)
-        moves = _Moves()
+        moves = Moves()
 
         def summed(i: int, m: int) -> Iterator[Start]:
-            counted = _within(rows, m + i * TILE)
+            counted = within(rows, m + i * TILE)
             words: dict[Words, Said] = {Words.STEPS: rounds, Words.ROWS: counted, Words.BEGINS: int(m == 0)}
             yield self._head(i, self._header(Operation.GROUP_SUMS, words))
             yield _rows(i, x.view(), m + i * TILE)
@@ -381,7 +302,7 @@ class Composer:
                 self._constants.place(("turns", x.rows), whole),
                 2 * OBJECT,
             )
-        moves = _Moves()
+        moves = Moves()
 
         def of_shim(i: int, m: int) -> Iterator[Start]:
             row = m + i * TILE
@@ -422,11 +343,11 @@ class Composer:
             Words.ALONE: alone,
             Words.KEYS: _of_each(seen.keys),
         }
-        moves = _Moves()
+        moves = Moves()
 
         def of_shim(i: int, m: int, first: int) -> Iterator[Start]:
             row = m + i * TILE
-            words = {**shared, Words.QUERIES: _within(queries, row)}
+            words = {**shared, Words.QUERIES: within(queries, row)}
             yield self._head(i, self._header(Operation.ATTENTION, words))
             lanes = View(query.offset + first * LANE, query.width, SIDE * LANE)
             yield _rows(i, lanes, row)
@@ -454,29 +375,6 @@ class Composer:
         place = self._constants.place((name, i), lambda: _gains(gain, offset, i, rounds))
         gains = Start(f"B{i}", "constants", Pattern((rounds * OBJECT,), (1,), place))
         return [gains, _columns(i, to, m, rounds)]
-
-    def _header(self, operation: Operation, words: Mapping[Words, Said]) -> int:
-        """Its number."""
-        said: dict[int, Said] = {int(Words.OPERATION): int(operation)}
-        said |= {int(at): value for at, value in words.items()}
-        key = tuple(said.items())
-        if key not in self._placed:
-            self._placed[key] = len(self._headers)
-            self._headers.append(said)
-        return self._placed[key]
-
-    def _head(self, i: int, number: int) -> Start:
-        return Start(f"A{i}", "headers", Pattern((OBJECT,), (1,), number * OBJECT))
-
-    def _add(self, name: str, moves: _Moves, calls: Mapping[str, int], times: int) -> None:
-        moves.settle()
-        counted = {kernel: n * times for kernel, n in calls.items() if n}
-        self._unit.append(Stage(name, tuple(moves.steps), counted))
-
-
-def whole_spans(n: int) -> int:
-    """Up to a multiple of 256."""
-    return -(-n // SPAN) * SPAN
 
 
 @cache
@@ -525,10 +423,10 @@ def _rows(i: int, view: View, row: int, times: int = 1) -> Start:
 def _keys(i: int, key: Region, value: Region, head: int) -> Iterator[Start]:
     """Tiles of 32 keys, each before its values."""
     steps = key.rows // DEPTH
-    for step in range(0, steps, _ITERATIONS):
+    for step in range(0, steps, ITERATIONS):
         at = key.offset + head * LANE + step * DEPTH * key.width
         pattern = Pattern((2, DEPTH, TILE), (value.offset - key.offset, key.width, 1), at)
-        times = min(_ITERATIONS, steps - step)
+        times = min(ITERATIONS, steps - step)
         yield Start(f"B{i}", key.argument, pattern, times, DEPTH * key.width)
 
 
@@ -546,12 +444,6 @@ def _columns(i: int, to: Region, row: int, rounds: int) -> Start:
     """The same for every fourth 64 columns from the i-th on."""
     at = to.offset + row * to.width + i * TILE
     return Start(f"C{i}", "work", Pattern((rounds, SPAN, TILE), (SPAN, to.width, 1), at))
-
-
-@cache
-def _within(rows: Callable[[Lengths], int], first: int) -> Callable[[Lengths], int]:
-    """How many of 64 rows from the first on there are."""
-    return lambda lengths: int(np.clip(rows(lengths) - first, 0, TILE))
 
 
 def _streamed(matrix: Array, bias: Array | None, function: Function | None) -> Bits:

@@ -31,7 +31,7 @@ from npu.xdna.design import (
     Worker,
     walk,
 )
-from npu.xdna.operations import Attributes, Integer, Integers, Operation, Region, Symbol, Value
+from npu.xdna.operations import Attribute, Attributes, Integer, Integers, Operation, Region, Symbol, Value
 from npu.xdna.programs import WORD
 
 FOR_EVER = 2**63 - 1  # rounds of a loop without end: what IRON, mlir-aie's Python interface, writes
@@ -172,7 +172,10 @@ class CoreProgram:
         return self._acquire(name, held.count) if held.values is None else held.values
 
     def _word(self, word: Word) -> Value:
-        """A word as its parts lie in memory, the lowest first: no operation reads memory of one type as another."""
+        """A word as its parts lie in memory, the lowest first, which hold for any compiler.
+
+        `memref.view` would need memory of bytes in one dimension, and casts of memory keep the type of its elements.
+        """
         block = self._blocks.get(word.source)
         memory = self._known(word.source)[0] if block is None else self._buffers[word.source]
         block = block or self._design.fifo(word.source).block
@@ -190,7 +193,7 @@ class CoreProgram:
         integer = f"i{block.element.bytes * _BITS}"
         loaded = self._compute("memref.load", (memory, *places), memory.type[:-1].rpartition("x")[2])
         if loaded.type != integer:
-            loaded = self._compute("arith.bitcast", (loaded,), integer)
+            loaded = self._compute("arith.bitcast", (loaded,), integer)  # of MLIR; never tried with Peano
         return loaded if integer == "i32" else self._compute("arith.extui", (loaded,), "i32")
 
     def _index(self, value: Value) -> Value:
@@ -219,9 +222,9 @@ class CoreProgram:
         name: str,
         operands: tuple[Value, ...] = (),
         regions: tuple[Region, ...] = (),
-        **properties: object,
+        **properties: Attribute,
     ) -> None:
-        self._out.append(Operation(name, operands, (), properties, regions))  # type: ignore[arg-type]
+        self._out.append(Operation(name, operands, (), properties, regions))
 
     def _objects(self, name: str) -> _Objects:
         return self._held.get(name, _Objects())

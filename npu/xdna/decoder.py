@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npu.xdna.caches import NpuCache, Window
-from npu.xdna.composer import Constants, Lengths, Region, turns
+from npu.xdna.composer import Region, turns
+from npu.xdna.composition import Constants, Lengths
 from npu.xdna.decoders import Crossing, Parts, Pass, crossings, passes
 from npu.xdna.design import Design
 from npu.xdna.design import Sequence as HostSequence

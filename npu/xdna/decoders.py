@@ -18,18 +18,8 @@ from npu.architecture import Architecture
 from npu.backends.reference import silu
 from npu.weights import Attention, DecoderLayer, Matrix, Norm, Weights
 from npu.whisper_weights import WhisperWeights
-from npu.xdna.composer import (
-    LANE,
-    WIDE,
-    Composer,
-    Constants,
-    Counts,
-    Function,
-    Lengths,
-    Region,
-    Seen,
-    View,
-)
+from npu.xdna.composer import LANE, WIDE, Composer, Function, Region, Seen, View
+from npu.xdna.composition import Constants, Counts, Lengths
 from npu.xdna.encoders import GELU
 from npu.xdna.gemm import SIDE, SPAN, TILE
 from npu.xdna.lanes import bias_of, in_lanes, own, projections

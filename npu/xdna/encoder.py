@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from npu.weights import Weights
 from npu.whisper_weights import WhisperWeights
-from npu.xdna.composer import Constants
+from npu.xdna.composition import Constants
 from npu.xdna.design import Design
 from npu.xdna.design import Sequence as HostSequence
 from npu.xdna.encoders import Plan, moonshine, whisper

@@ -1,4 +1,4 @@
-"""Designs as MLIR of the AIE dialect, for one release of mlir-aie.
+"""Designs as MLIR of the AIE dialect, for the release of mlir-aie that `toolchain` names: 1.4.4.
 
 There are two forms of one tree of operations: the custom one for people, and the generic one, which is verified in the
 tests by a small model of the dialect (`dialect.verifier`). **Neither was ever read by mlir-aie's own tools**: what is
@@ -44,7 +44,6 @@ from npu.xdna.operations import (
 from npu.xdna.transfers import loops, sequence
 from streaming.errors import ModelError
 
-RELEASE = "1.4.4"  # of mlir-aie
 DEVICE = "main"  # the name that its tools look for
 _NPU1 = 4  # of the enumeration AIEDevice
 

@@ -4,7 +4,7 @@ dialect likes to be written. The custom form of the same tree is in `assembly`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -152,6 +152,9 @@ class Operation:
     attributes: Attributes = field(default_factory=lambda: _NONE)  # which somebody else looks for
 
 
+Form = Callable[[Operation, int], Iterator[str]]  # an operation and how deep it lies -> lines
+
+
 def quoted(text: str) -> str:
     """As a string of MLIR."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
@@ -190,8 +193,8 @@ def assigned(results: tuple[Value, ...]) -> str:
     return f"{', '.join(map(str, results))} = " if results else ""
 
 
-def generic_form(operation: Operation, depth: int = 0) -> Iterator[str]:
-    """The lines of its generic form."""
+def generic_form(operation: Operation, depth: int = 0, within: Form | None = None) -> Iterator[str]:
+    """The lines of its generic form; within: the form of what is in it, generic too if not said."""
     indent = INDENT * depth
     head = f"{indent}{assigned(operation.results)}{quoted(operation.name)}"
     head += f"({', '.join(map(str, operation.operands))})"
@@ -211,5 +214,5 @@ def generic_form(operation: Operation, depth: int = 0) -> Iterator[str]:
             arguments = ", ".join(f"{value}: {value.type}" for value in region.arguments)
             yield f"{indent}^bb0({arguments}):"
         for inner in region.operations:
-            yield from generic_form(inner, depth + 1)
+            yield from (within or generic_form)(inner, depth + 1)
     yield f"{indent}}}){tail}"

@@ -13,19 +13,15 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from npu.xdna.core import Core, call
 from npu.xdna.design import (
-    Acquire,
     Block,
-    Call,
     Choose,
     Design,
     Element,
     Function,
     Held,
-    Local,
-    Operand,
     Pattern,
-    Release,
     Repeat,
     Sequence,
     Step,
@@ -144,43 +140,39 @@ def overlay(stacks: Mapping[str, int], sequences: tuple[Sequence, ...]) -> Desig
     return Design("overlay_bf16", fifos, links(), workers, functions, sequences)
 
 
-class _Core:
+class _Core(Core):
     """The program of one core."""
-
-    def __init__(self, column: int, row: int) -> None:
-        self._column, self._row = column, row
-        self._a, self._b, self._c = f"a{row}", f"b{column}", f"c{column}_{row}"
 
     def worker(self) -> Worker:
         bodies = {
             Operation.PRODUCT: self._product(),
             Operation.SPREAD: self._spread(),
             Operation.NORM: (
-                _call("zero_f32", "sums"),
+                call("zero_f32", "sums"),
                 Repeat(_word(Words.TILES), self._passing(self._a, self._add_up())),
-                _call("row_statistics_f32", "sums", "kept", "statistics"),
+                call("row_statistics_f32", "sums", "kept", "statistics"),
                 *self._normalised(),
             ),
             Operation.GROUP_SUMS: (
-                _call("zero_f32", "sums"),
+                call("zero_f32", "sums"),
                 self._by_columns(lambda half: self._add_up()),
-                _call("group_add_f32", "sums", "kept", "total"),
+                call("group_add_f32", "sums", "kept", "total"),
             ),
-            Operation.GROUP_OUT: self._passing(self._c, _call("group_out_f32", "total", Held(self._c))),
+            Operation.GROUP_OUT: self._passing(self._c, call("group_out_f32", "total", Held(self._c))),
             Operation.GROUP_NORM: (
-                *self._passing(self._a, _call("group_statistics_f32", Held(self._a), "kept", "statistics")),
+                *self._passing(self._a, call("group_statistics_f32", Held(self._a), "kept", "statistics")),
                 *self._normalised(),
             ),
             Operation.ATTENTION: self._attention(),
             Operation.TURN: (
                 *(step for which in range(2) for step in self._passing(self._a, self._keep(which))),
                 self._by_columns(
-                    lambda half: _call("turn_rows_bf16", Held(self._a), "pair", Held(self._c), half), self._c
+                    lambda half: call("turn_rows_bf16", Held(self._a), "pair", Held(self._c), half), self._c
                 ),
             ),
         }
         body = (
-            *self._passing(self._a, _call("keep_header", Held(self._a), "kept")),
+            *self._passing(self._a, call("keep_header", Held(self._a), "kept")),
             Choose(_word(Words.OPERATION), {int(operation): steps for operation, steps in bodies.items()}),
         )
         tables = {"powers": (_POWERS, POWERS.astype(np.int32).tobytes())}
@@ -197,21 +189,21 @@ class _Core:
 
     def _closed(self, summed: Step, own_columns: bool) -> tuple[Step, ...]:
         """Sums, and what follows them. Every row's half of what is joined comes down the column."""
-        start = _call("start_f32", "sums", Held(self._b))
+        start = call("start_f32", "sums", Held(self._b))
         halves: list[Step] = []
         for row in range(SIDE):
             for which in range(2):
-                join = _call("join_half_f32", Held(self._b), "sums", which, _word(Words.MULTIPLIED))
+                join = call("join_half_f32", Held(self._b), "sums", which, _word(Words.MULTIPLIED))
                 halves += self._passing(self._b, *((join,) if row == self._row else ()))
         return (
-            _call("zero_f32", "sums"),
+            call("zero_f32", "sums"),
             summed,
             *(self._each_row(self._b, start) if own_columns else self._passing(self._b, start)),
             Choose(_word(Words.OTHER), {1: tuple(halves)}),
-            *self._passing(self._c, _call("narrow_bf16", "sums", Held(self._c))),
+            *self._passing(self._c, call("narrow_bf16", "sums", Held(self._c))),
             Choose(
                 _word(Words.WIDE),
-                {1: self._passing(self._c, _call("narrow_rest_bf16", "sums", Held(self._c)))},
+                {1: self._passing(self._c, call("narrow_rest_bf16", "sums", Held(self._c)))},
             ),
         )
 
@@ -219,7 +211,7 @@ class _Core:
         """Rows pass once more."""
 
         def own(half: int) -> Step:
-            return _call("normalise_bf16", Held(self._a), "statistics", Held(self._b), Held(self._c), half)
+            return call("normalise_bf16", Held(self._a), "statistics", Held(self._b), Held(self._c), half)
 
         return (self._by_columns(own, self._c, self._b),)
 
@@ -229,10 +221,10 @@ class _Core:
             for which in range(2):
                 queries += self._passing(self._a, *((self._keep(which),) if head == self._column else ()))
         step = (
-            *self._passing(self._b, _call("turn_keys_bf16", Held(self._b), "keys")),
+            *self._passing(self._b, call("turn_keys_bf16", Held(self._b), "keys")),
             *self._passing(
                 self._b,
-                _call(
+                call(
                     "attention_step_bf16",
                     "pair", "keys", Held(self._b), "kept", "powers", Held(self._c), "statistics", "sums",
                 ),
@@ -242,34 +234,23 @@ class _Core:
             *queries,
             *self._passing(
                 self._c,
-                _call("attention_start_bf16", "statistics", "sums"),
+                call("attention_start_bf16", "statistics", "sums"),
                 Repeat(_word(Words.STEPS), step),
                 Repeat(_word(Words.OWN_STEPS), step),
-                _call("attention_finish_bf16", "sums", "statistics", Held(self._c)),
+                call("attention_finish_bf16", "sums", "statistics", Held(self._c)),
             ),
         )
 
     # what these are made of
 
     def _multiply(self) -> Step:
-        return _call("gemm_bf16", Held(self._a), Held(self._b), "sums")
+        return call("gemm_bf16", Held(self._a), Held(self._b), "sums")
 
     def _add_up(self) -> Step:
-        return _call("add_up_bf16", Held(self._a), "sums")
+        return call("add_up_bf16", Held(self._a), "sums")
 
     def _keep(self, which: int) -> Step:
-        return _call("keep_tile_bf16", Held(self._a), "pair", which)
-
-    def _passing(self, fifo: str, *inner: Step) -> tuple[Step, ...]:
-        """An object comes, something is done, and it goes."""
-        return (Acquire(fifo), *inner, Release(fifo))
-
-    def _each_row(self, fifo: str, own: Step) -> tuple[Step, ...]:
-        """An object for each row of cores passes, and one is this core's."""
-        found: list[Step] = []
-        for row in range(SIDE):
-            found += self._passing(fifo, *((own,) if row == self._row else ()))
-        return tuple(found)
+        return call("keep_tile_bf16", Held(self._a), "pair", which)
 
     def _by_columns(self, own: Callable[[int], Step], *held: str) -> Step:
         """Tiles of 256 columns pass, again and again; 64 of them are this core's, as two tiles, for which it holds more."""
@@ -283,11 +264,6 @@ class _Core:
                     inner = self._passing(fifo, *inner)
             steps += inner
         return Repeat(_word(Words.STEPS), tuple(steps))
-
-
-def _call(function: str, *operands: Operand | str) -> Call:
-    """Names are those of local buffers."""
-    return Call(function, tuple(Local(each) if isinstance(each, str) else each for each in operands))
 
 
 def _word(at: Words) -> Word:

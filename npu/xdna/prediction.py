@@ -14,7 +14,7 @@ from npu.checkpoint import Sizes
 from npu.mel import HOP
 from npu.moonshine import HEADS, STATE_SAMPLES, TINY, WIDTH
 from npu.whisper_weights import FRAMES_PER_STATE
-from npu.xdna.composer import Constants
+from npu.xdna.composition import Constants
 from npu.xdna.cost import EXPECTED, KERNELS, MACHINES, Machine, StageCost, price
 from npu.xdna.encoders import Plan, moonshine, whisper
 from npu.xdna.forecast import TOKENS_A_SECOND, Decoder, Encoding, Precision, Transcription

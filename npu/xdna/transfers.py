@@ -11,7 +11,9 @@ from npu.xdna.design import Pattern, Sequence, Start
 from npu.xdna.operations import Attribute, Integer, Integers, Operation, Region, Symbol, Value
 from streaming.errors import ModelError
 
-_OPERAND_SEGMENTS = Integers((1, 0, 0, 0, 0, 0), "i32")  # of aie.dma_bd: the memory, and nothing computed
+_OPERAND_SEGMENTS = Integers(
+    (1, 0, 0, 0, 0, 0), "i32"
+)  # of aie.dma_bd: memory, nothing computed; six as in xdsl-aie's tests
 _LOOPS = 4  # of a task, the outermost being its repetition
 
 

@@ -150,6 +150,7 @@ BROKEN: dict[str, tuple[str, str, Callable[[], Design]]] = {
     "too much for a memory tile": ("memory", "of 524288", lambda: with_fifo("rows", depth=127)),
     "too many channels": ("channels", "4 of 2 DMA channels into", crowded),
     "too many descriptors": ("descriptors", "buffer descriptors", lambda: with_fifo("headers", depth=15)),
+    "too many descriptors of parts": ("descriptors", "52 of 48", lambda: with_fifo("rows", depth=11)),
     "too many transfers": (
         "live_descriptors",
         "17 of 16",

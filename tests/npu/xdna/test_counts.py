@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from npu.xdna.composer import LANE, Composer, Constants, Seen
+from npu.xdna.composer import LANE, Composer, Seen
+from npu.xdna.composition import Constants
 from npu.xdna.cost import KERNELS
 from npu.xdna.counts import busiest, counted, disagreements
 from npu.xdna.design import Stage, Tile

@@ -9,19 +9,24 @@ import pytest
 from numpy.typing import NDArray
 
 from npu.xdna import oracle
+from npu.xdna.encoder_i8 import Operators, value_scales
 from npu.xdna.gemm import STACK
 from npu.xdna.host_kernels import HostKernels
 from npu.xdna.oracle import TILE, blocked, unblocked
+from npu.xdna.quant import Normalisation
 from npu.xdna.target import NPU1
 
 Values = NDArray[Any]
 
 SQUARE = (TILE, TILE)
+HALF = TILE // 2  # columns of a tile in 16 bits
+SCALES = 5  # row of statistics where those of rows begin
 
 
 def ask(kernels: HostKernels, name: str, *arguments: Values | int) -> None:
     """Calls a kernel on arrays of any kind."""
-    kernels.call(name, [each if isinstance(each, int) else each.view(np.uint8) for each in arguments])
+    flat = [each if isinstance(each, int) else each.reshape(-1).view(np.uint8) for each in arguments]
+    kernels.call(name, flat)
 
 
 def chance_i8(seed: int, extreme: bool, shape: tuple[int, ...] = SQUARE) -> NDArray[np.int8]:
@@ -72,10 +77,10 @@ def test_gemm_i8(kernels: HostKernels, extreme: bool) -> None:
 
 @pytest.mark.parametrize("shifts", [(0, 0), (1, 31), (20, 16), (31, 24)])
 @pytest.mark.parametrize("activation", [0, 1])
-@pytest.mark.parametrize("residual", [0, 1])
+@pytest.mark.parametrize(("residual", "down"), [(0, 0), (1, 0), (1, 3)])
 @pytest.mark.parametrize("extreme", [False, True])
-def test_epilogue_i16(
-    kernels: HostKernels, shifts: tuple[int, int], activation: int, residual: int, extreme: bool
+def test_epilogue(
+    kernels: HostKernels, shifts: tuple[int, int], activation: int, residual: int, down: int, extreme: bool
 ) -> None:
     """Scales, rounds, saturates, activates and adds as stated."""
     random = np.random.default_rng(5)
@@ -92,15 +97,21 @@ def test_epilogue_i16(
             i32(random.integers(-(2**12), 2**12, TILE)),
             random.integers(-(2**12), 2**12, SQUARE, np.int16),
         )
-    out = np.zeros((16, 8, 4, 8), np.int16)
-    ask(
-        kernels, "epilogue_i16", blocked(c, 4, 8), channel, token, bias, TABLE, blocked(added, 4, 8), out,
-        *shifts, activation, residual,
-    )  # fmt: skip
+    columns, statistics = np.zeros(1024, np.int32), np.zeros((8, TILE), np.int32)
+    columns[:TILE], columns[TILE : 2 * TILE], columns[128:131] = channel, bias, (*shifts, activation)
+    columns.view(np.int16)[264 : 264 + len(TABLE)], statistics[SCALES] = TABLE, token
+    sums, out = blocked(c, 4, 8), np.zeros((2, 16, 8, 4, 4), np.int16)
+    ask(kernels, "settle_i32", sums, columns, statistics)
+    for half, tile in enumerate(out):
+        ask(kernels, "narrow_i16", sums, tile, half)
+        if residual:
+            ask(kernels, "add_half_i16", blocked(added[:, half * HALF :][:, :HALF], 8, 4), tile, down)
+    if residual:
+        added = oracle.round_even(added, down).astype(np.int16)
     expected = oracle.epilogue(
         c, channel, token, bias, *shifts, TABLE if activation else None, added if residual else None
     )
-    assert np.array_equal(unblocked(out), expected)
+    assert np.array_equal(np.concatenate([unblocked(tile) for tile in out], axis=1), expected)
 
 
 def test_activation_table() -> None:
@@ -169,7 +180,7 @@ def test_epilogue_bf16(kernels: HostKernels, function: int, joined: str | None) 
 @pytest.mark.parametrize("kind", ["random", "extreme", "constant", "zero", "one outlier"])
 @pytest.mark.parametrize("width", [16, 288, 1280])
 @pytest.mark.parametrize("offset", [False, True])
-def test_layer_norm_i8(kernels: HostKernels, kind: str, width: int, offset: bool) -> None:
+def test_layer_norm(operators: Operators, kind: str, width: int, offset: bool) -> None:
     """Every row with a scale of its own, from statistics that are exact."""
     random = np.random.default_rng(width)
     x = random.integers(-3000, 3000, (5, width), np.int16)
@@ -181,22 +192,21 @@ def test_layer_norm_i8(kernels: HostKernels, kind: str, width: int, offset: bool
         x[:], x[:, 3] = 1, -32768
     gain, added = (i32(random.integers(-(2**15), 2**15, width)) for _ in range(2))
     added *= offset
-    q, token = np.zeros((5, width), np.int8), np.zeros(5, np.int32)
-    ask(kernels, "layer_norm_i8", x, gain, added, np.zeros(width, np.int32), q, token, 5, width, 1)
+    none = np.zeros(width, np.float32)
+    q, token = operators.layer_norm(x, Normalisation(gain, added, 1, none, none))
     expected, scales = oracle.layer_norm(x, gain, added, 1)
     assert np.array_equal(q, expected)
     assert np.array_equal(token, scales)
 
 
 @pytest.mark.parametrize("extreme", [False, True])
-def test_quantise_i8(kernels: HostKernels, extreme: bool) -> None:
+def test_quantise(operators: Operators, extreme: bool) -> None:
     """Rows in steps of their largest."""
     random = np.random.default_rng(4)
     x = extremes(2, np.int16, (7, 320)) if extreme else random.integers(-900, 900, (7, 320), np.int16)
     x[3] = 0
     gain = i32(random.integers(0, 2**13, 320))
-    q, token = np.zeros(x.shape, np.int8), np.zeros(7, np.int32)
-    ask(kernels, "quantise_i8", x, gain, np.zeros(320, np.int32), q, token, 7, 320)
+    q, token = operators.quantise(x, gain)
     expected, scales = oracle.quantise(x, gain)
     assert np.array_equal(q, expected)
     assert np.array_equal(token, scales)
@@ -206,20 +216,30 @@ def attend(
     kernels: HostKernels, q: Values, k: Values, v: Values, scales: Any, shifts: tuple[int, int],
     first_query: int = 0, keys: int | None = None, causal: bool = False,
 ) -> Values:  # fmt: skip
-    """The three kernels in turn, as a core calls them."""
-    scores, statistics, o = (np.zeros(n, np.int32) for n in (TILE * TILE, 2 * TILE, TILE * TILE))
-    p, out = np.zeros(TILE * TILE, np.uint8), np.zeros((16, 8, 4, 8), np.int16)
-    q_scale, k_scale, v_scale = (i32(each) for each in scales)
-    ask(kernels, "attention_start", statistics, o)
+    """The four kernels in turn, as a core calls them."""
+    o, turned, out = (
+        np.zeros(TILE * TILE, np.int32),
+        np.zeros(4096, np.int8),
+        np.zeros((2, 16, 8, 4, 4), np.int16),
+    )
+    statistics, tiles, kept = (
+        np.zeros((8, TILE), np.int32),
+        np.zeros((3, 4096), np.int8),
+        np.zeros(128, np.int32),
+    )
+    tiles[0] = blocked(q, 4, 8).ravel()
+    kept[2:8] = len(k) if keys is None else keys, causal, *shifts, first_query, TILE
+    ask(kernels, "attention_start_i8", statistics, o)
     for first in range(0, len(k), TILE):
         span = slice(first, first + TILE)
+        statistics[SCALES:] = scales[0], scales[1][span], scales[2][span]
+        ask(kernels, "turn_keys_i8", blocked(k[span], 8, 8), turned)
         ask(
-            kernels, "attention_step", blocked(q, 4, 8), blocked(k[span].T, 8, 8), blocked(v[span], 8, 8),
-            q_scale, k_scale[span], v_scale[span], oracle.POWERS, scores, p, statistics, o, *shifts,
-            first_query, first, len(k) if keys is None else keys, int(causal),
+            kernels, "attention_step_i8", tiles, turned, blocked(v[span], 8, 8), kept, oracle.POWERS, statistics, o
         )  # fmt: skip
-    ask(kernels, "attention_finish", o, statistics, out)
-    return unblocked(out)
+    for half, tile in enumerate(out):
+        ask(kernels, "attention_finish_i8", o, statistics, tile, half)
+    return np.concatenate([unblocked(tile) for tile in out], axis=1)
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -266,17 +286,46 @@ def test_attention_sees_what_it_should(kernels: HostKernels) -> None:
     )
 
 
+@pytest.mark.parametrize("part", range(3))
 @pytest.mark.parametrize("extreme", [False, True])
-def test_rope_i16(kernels: HostKernels, extreme: bool) -> None:
-    """Turns the first pairs, and leaves the rest."""
+def test_heads(kernels: HostKernels, extreme: bool, part: int) -> None:
+    """The first pairs of queries and keys are turned, the rest is left; then rows in steps of their largest."""
     random = np.random.default_rng(3)
-    x = extremes(4, np.int16, (9, 64)) if extreme else random.integers(-9000, 9000, (9, 64), np.int16)
-    angle = random.uniform(0, 6.3, (9, 16))
+    x = extremes(4, np.int16, SQUARE) if extreme else random.integers(-9000, 9000, SQUARE, np.int16)
+    x[5] = 0
+    angle = random.uniform(0, 6.3, (TILE, HALF // 2))
     cosine, sine = (np.round(f(angle) * (1 << oracle.ANGLE_BITS)).astype(np.int16) for f in (np.cos, np.sin))
-    turned = x.copy()
-    ask(kernels, "rope_i16", turned, cosine, sine, 9, 64, 16)
-    assert np.array_equal(turned, oracle.rope(x, cosine, sine))
-    assert np.array_equal(turned[:, 32:], x[:, 32:])
+    turns = np.repeat(np.stack([cosine, sine]), 2, axis=2)
+    turns[1, :, ::2] *= -1
+    tiles, head, statistics = np.stack([blocked(each, 4, 4) for each in turns]), *empty(SQUARE, (8, TILE))
+    for half in range(2):
+        tile = blocked(x[:, half * HALF :][:, :HALF], 4, 4)
+        ask(kernels, "keep_head_i16", tile, tiles, head, half, int(part < 2))
+    turned = oracle.rope(x, cosine, sine) if part < 2 else x
+    assert np.array_equal(head.view(np.int16).reshape(-1, *SQUARE)[0], turned)
+    factor, out = i32(np.full(1024, 3 << 16)), np.zeros((16, 8, 4, 8), np.int8)
+    ask(kernels, "scale_head", head, factor, statistics, part)
+    ask(kernels, "narrow_head_i8", head, statistics, out)
+    values, scale = oracle.quantise(turned, np.full(TILE, 1 << oracle.GAIN_BITS))
+    assert np.array_equal(unblocked(out), values)
+    assert np.array_equal(statistics[SCALES + part], value_scales(scale, 3 << 16) if part == 2 else scale)
+
+
+def empty(*shapes: tuple[int, ...]) -> list[NDArray[np.int32]]:
+    return [np.zeros(shape, np.int32) for shape in shapes]
+
+
+def test_scales_travel(kernels: HostKernels) -> None:
+    """What a core wrote of three tiles' scales arrives on the way of A, and of B."""
+    statistics = i32(np.random.default_rng(1).integers(0, 2**31, (8, TILE)))
+    out = np.zeros(4096, np.uint8)
+    ask(kernels, "scales_out", statistics, out)
+    rows = unblocked(out.reshape(16, 8, 4, 8))
+    of_rows, of_keys = empty((8, TILE), (8, TILE))
+    ask(kernels, "keep_row_scales", blocked(rows, 4, 8), of_rows)
+    ask(kernels, "keep_key_scales", blocked(rows, 8, 8), of_keys)
+    assert np.array_equal(of_rows[SCALES], statistics[SCALES])
+    assert np.array_equal(of_keys[SCALES + 1 :], statistics[SCALES + 1 :])
 
 
 @pytest.mark.parametrize("extreme", [False, True])

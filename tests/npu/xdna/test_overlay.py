@@ -13,7 +13,8 @@ from npu.backends.reference import gelu
 from npu.xdna import composer, oracle
 from npu.xdna.array import Array
 from npu.xdna.check import check
-from npu.xdna.composer import LANE, Composer, Constants, Function, Region, View, padded
+from npu.xdna.composer import LANE, Composer, Function, Region, View, padded
+from npu.xdna.composition import Constants
 from npu.xdna.design import Design
 from npu.xdna.gemm import SPAN
 from npu.xdna.host_kernels import HostKernels

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from npu.xdna.composer import Constants
+from npu.xdna.composition import Constants
 from npu.xdna.cost import AS_WRITTEN, EXPECTED, KERNELS, MACHINES, TUNED
 from npu.xdna.counts import disagreements
 from npu.xdna.encoders import moonshine

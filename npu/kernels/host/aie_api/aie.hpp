@@ -134,11 +134,13 @@ template <typename T, unsigned N> struct halves {
     vector<T, N> first, second;
 };
 
-template <typename T, unsigned N> AIE_INLINE halves<T, N> interleave_zip(const vector<T, N> &a, const vector<T, N> &b, unsigned) {
+// Groups of `step` values of both in turn.
+template <typename T, unsigned N>
+AIE_INLINE halves<T, N> interleave_zip(const vector<T, N> &a, const vector<T, N> &b, unsigned step) {
     halves<T, N> v;
-    for (unsigned i = 0; i < N; ++i) {
-        T *to = i < N / 2 ? &v.first.data[2 * i] : &v.second.data[2 * i - N];
-        to[0] = a.data[i], to[1] = b.data[i];
+    for (unsigned i = 0; i < 2 * N; ++i) {
+        const vector<T, N> &from = i / step % 2 ? b : a;
+        (i < N ? v.first : v.second).data[i % N] = from.data[i / (2 * step) * step + i % step];
     }
     return v;
 }

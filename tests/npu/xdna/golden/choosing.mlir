@@ -48,13 +48,16 @@ module @choosing {
         case 1 {
           %part0.19 = aie.objectfifo.acquire @part0(Consume, 1) : memref<16x8xbf16>
           func.call @keep(%part0.19, %state_1_2) : (memref<16x8xbf16>, memref<4xf32>) -> ()
+          scf.yield
         }
         case -2 {
           %part0.20, %part0.21 = aie.objectfifo.acquire @part0(Consume, 2) : memref<16x8xbf16>, memref<16x8xbf16>
           aie.objectfifo.release @part0(Consume, 2)
           %part0.22 = aie.objectfifo.acquire @part0(Consume, 1) : memref<16x8xbf16>
+          scf.yield
         }
         default {
+          scf.yield
         }
         %part0.23 = aie.objectfifo.acquire @part0(Consume, 1) : memref<16x8xbf16>
         %v.24 = memref.load %state_1_2[%c0] : memref<4xf32>
@@ -99,13 +102,16 @@ module @choosing {
         case 1 {
           %part1.19 = aie.objectfifo.acquire @part1(Consume, 1) : memref<16x8xbf16>
           func.call @keep(%part1.19, %state_1_3) : (memref<16x8xbf16>, memref<4xf32>) -> ()
+          scf.yield
         }
         case -2 {
           %part1.20, %part1.21 = aie.objectfifo.acquire @part1(Consume, 2) : memref<16x8xbf16>, memref<16x8xbf16>
           aie.objectfifo.release @part1(Consume, 2)
           %part1.22 = aie.objectfifo.acquire @part1(Consume, 1) : memref<16x8xbf16>
+          scf.yield
         }
         default {
+          scf.yield
         }
         %part1.23 = aie.objectfifo.acquire @part1(Consume, 1) : memref<16x8xbf16>
         %v.24 = memref.load %state_1_3[%c0] : memref<4xf32>

@@ -1,0 +1,145 @@
+"""Moonshine's encoder in the NPU's 8 bits against float32: cosines, and word errors with one and the same decoder.
+
+    python benchmarks/quantisation.py [--clips 0] [--output FILE]
+
+The arithmetic is that of the kernels to the last bit, on this machine's CPU. Two of the package's recordings calibrate;
+the evaluation set and the meeting beside it are scored, none of which is among those two. Where there are no reference
+words, what counts is how many words are others than those in float32.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from clips import EVALSET, SAMPLE_RATE, SHARED, Clip, evaluation_set, normalise, packaged, read
+
+from npu.catalog import EMBEDDED, resolve
+from npu.word_errors import word_errors
+from npu.xdna.encoder_i8 import numpy_encoder
+from npu.xdna.float_model import float_model
+from npu.xdna.quant import quantise
+from npu.xdna.quant_report import closeness
+from npu.xdna.quant_trial import Heard, Trial
+
+CALIBRATION = ("beckett", "endgame")  # begin the names of recordings that are not scored
+COMPARED = 8  # every so manieth clip is compared operator by operator
+DRAWS = 10_000  # of the clips, for the interval of what the difference is
+
+
+def meeting() -> list[Clip]:
+    """The turns of the meeting, cut apart."""
+    audio = read(SHARED / "meetings" / "m2.flac")
+    turns = [line.split(maxsplit=5) for line in (SHARED / "meetings" / "m2.stm").read_text().splitlines()]
+    return [
+        Clip(
+            f"m2 {at}",
+            audio[int(float(start) * SAMPLE_RATE) : int(float(end) * SAMPLE_RATE)],
+            normalise(words),
+        )
+        for at, (_, _, _, start, end, words) in enumerate(turns)
+    ]
+
+
+def without_words() -> list[Clip]:
+    """English clips of the evaluation set without reference words."""
+    with (EVALSET / "manifest.tsv").open(encoding="utf-8") as file:
+        rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+        files = [
+            row["file"] for row in rows if row["lang"] == "en" and row["tier"] == "A" and row["text"] == "-"
+        ]
+    wanted = [name for name in files if not any(each in name for each in CALIBRATION)]
+    return [Clip(name, read(EVALSET / name), ()) for name in wanted]
+
+
+def score(clips: list[Clip], heard: list[Heard]) -> dict[str, Any]:
+    """Word errors of both, and how sure their difference is."""
+    wrong = np.array(
+        [
+            [word_errors(clip.words, normalise(text)) for text in (each.in_float, each.in_eight)]
+            for clip, each in zip(clips, heard, strict=True)
+        ]
+    )  # [clips, 2]
+    words = np.array([len(clip.words) for clip in clips])
+    drawn = np.random.default_rng(0).integers(0, len(clips), (DRAWS, len(clips)))
+    apart = (wrong[:, 1] - wrong[:, 0])[drawn].sum(axis=1) / words[drawn].sum(axis=1) * 100
+    total = wrong.sum(axis=0) / words.sum() * 100
+    return {
+        "clips": len(clips),
+        "seconds": round(sum(clip.seconds for clip in clips), 1),
+        "words": int(words.sum()),
+        "errors": dict(zip(("float32", "8 bits"), map(int, wrong.sum(axis=0)), strict=True)),
+        "rates": dict(zip(("float32", "8 bits"), total.round(2).tolist(), strict=True)),
+        "points_apart": round(float(total[1] - total[0]), 3),
+        "points_apart_95": [round(float(each), 2) for each in np.percentile(apart, [2.5, 97.5])],
+    }
+
+
+def changes(clips: list[Clip], heard: list[Heard]) -> dict[str, Any]:
+    """Words that are others than in float32."""
+    words, changed = (sum(getattr(each, name) for each in heard) for name in ("words", "changed"))
+    return {
+        "clips": len(clips),
+        "seconds": round(sum(clip.seconds for clip in clips), 1),
+        "words": words,
+        "changed": changed,
+        "same_text": sum(not each.changed for each in heard),
+        "percent": round(100 * changed / words, 2),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--clips", type=int, default=0, help="only so many of each kind; 0: all of them")
+    parser.add_argument("--output", type=Path, help="write the JSON here as well")
+    arguments = parser.parse_args()
+    most = arguments.clips or None
+    model = float_model(resolve(EMBEDDED))
+    prepare = model.architecture.prepare
+    calibration = [clip for clip in packaged() if clip.name.startswith(CALIBRATION)]
+    windows = [prepare(clip.samples[: 30 * SAMPLE_RATE], False) for clip in calibration]
+    quantised = quantise(model.encoder, windows, model.most_frames, print)
+    scored, meetings, others = evaluation_set()[:most], meeting()[:most], without_words()[:most]
+    compared = scored[::COMPARED]
+    seconds = sum(clip.seconds for clip in compared)
+    close = closeness(
+        model.encoder, numpy_encoder(quantised), [prepare(clip.samples, False) for clip in compared], seconds
+    )
+    trial, heard, begun = Trial(model, quantised), [], time.perf_counter()
+    everything = [*scored, *meetings, *others]
+    for clip in everything:
+        heard.append(trial.hear(clip.samples))
+        print(f"{clip.name}: {heard[-1].changed} of {heard[-1].words} words changed", flush=True)
+    took = time.perf_counter() - begun
+    said = len(scored) + len(meetings)
+    found = {
+        "model": EMBEDDED,
+        "calibrated_s": round(sum(min(clip.seconds, 30) for clip in calibration), 1),
+        "compared_s": round(seconds, 1),
+        "lowest_operators": {
+            name: round(min(each[name] for each in close.layers), 6) for name in close.layers[0]
+        },
+        "sound": round(close.sound, 6),
+        "states": round(close.states, 6),
+        "cross": round(close.cross, 6),
+        "evaluation_set": score(scored, heard[: len(scored)]),
+        "meeting": score(meetings, heard[len(scored) : said]),
+        "both": score([*scored, *meetings], heard[:said]),
+        "changes": {"all": changes(everything, heard), "without_words": changes(others, heard[said:])},
+        "took_s": round(took),
+    }
+    result = json.dumps(found, indent=2)
+    print(result)
+    if arguments.output:
+        arguments.output.write_text(result + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+// Scales of rows travel as tiles of their own: the words that a core wrote at the beginning of one. What a memory tile
+// does to a tile on its way out it undoes on the way of A; on the way of B eight rows lie side by side instead of four.
+//   statistics [8][64]: from row 5 on the scales of three tiles: of rows, or of queries, keys and values
+#include "fixed.h"
+
+extern "C" {
+
+void keep_row_scales(const int8_t *tile, int32_t *statistics) {
+    const int32_t *words = reinterpret_cast<const int32_t *>(tile);
+    for (int i = 0; i < kTile; ++i) statistics[kScales * kTile + i] = words[i];
+}
+
+// The second and the third of three.
+void keep_key_scales(const int8_t *tile, int32_t *statistics) {
+    const int32_t *words = reinterpret_cast<const int32_t *>(tile);
+    for (int which = 1; which < 3; ++which)
+        for (int i = 0; i < kTile; ++i)
+            statistics[(kScales + which) * kTile + i] =
+                words[which / 2 * 2 * kTile + i / kColumns * 2 * kColumns + which % 2 * kColumns + i % kColumns];
+}
+
+void scales_out(const int32_t *statistics, int8_t *out) {
+    int32_t *words = reinterpret_cast<int32_t *>(out);
+    for (int i = 0; i < 3 * kTile; ++i) words[i] = statistics[kScales * kTile + i];
+}
+}

@@ -1,0 +1,109 @@
+"""The oracle's arithmetic over whole matrices at once: what makes minutes of speech in 8 bits a matter of minutes.
+
+Every function gives, bit for bit, what the kernels give tile by tile, because nothing in it is rounded where they do
+not round. Products run in float64: a sum of 8-bit products stays below 2^53 whatever its depth (2^14 a term), so that
+every partial sum is an integer that float64 holds, and the order of summation does not matter. All else is 64-bit
+integers, which no step here can overflow where the kernels' own 64 bits do not.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npu.xdna.oracle import (
+    GAIN_BITS,
+    MASKED,
+    NORM_BITS,
+    PLAIN_BITS,
+    SCORE_LIMIT,
+    TILE,
+    Ints,
+    Rows,
+    power,
+    round_even,
+    saturate,
+)
+
+_STEPS = 127  # a row's largest magnitude
+_RANGE_BITS = 22  # of what the scaled deviations of a row are brought to
+_ONE = 16  # fraction bits of weights
+
+
+def layer_norm(x: NDArray[np.int16], gain: NDArray[Any], offset: NDArray[Any], epsilon: int) -> Rows:
+    """Normalises rows [rows, width]; as `oracle.layer_norm`."""
+    wide, n = x.astype(np.int64), x.shape[1]
+    total = wide.sum(axis=1)
+    square = n * (wide * wide).sum(axis=1) - total**2 + n * n * epsilon
+    root = np.maximum(_square_root(square), 1)
+    shift = np.maximum(_bits(root) + _RANGE_BITS - 31, 0)
+    exact = (n * wide - total[:, None]) * gain.astype(np.int64) + root[:, None] * offset.astype(np.int64)
+    q, most = _narrowed(saturate(round_even(exact, shift[:, None]), 32))
+    unit = _STEPS * root
+    scale = ((most << (shift + NORM_BITS - GAIN_BITS)) + unit // 2) // unit
+    return q, saturate(scale, 32).astype(np.int32)
+
+
+def quantise(x: NDArray[np.int16], gain: NDArray[Any]) -> Rows:
+    """Rows [rows, width] times a gain of each column; as `oracle.quantise`."""
+    q, most = _narrowed(x.astype(np.int64) * gain.astype(np.int64))
+    scale = ((most << (PLAIN_BITS - GAIN_BITS)) + _STEPS // 2) // _STEPS
+    return q, saturate(scale, 32).astype(np.int32)
+
+
+def rescale(x: NDArray[np.int16], down: int) -> NDArray[np.int16]:
+    """x / 2^down: what `swiglu_i16` makes of it with a gate of 8, which its table leaves as it is."""
+    return round_even(x, down).astype(np.int16) if down else x
+
+
+def attention(query: Rows, key: Rows, value: Rows, shifts: tuple[int, int]) -> NDArray[np.int16]:
+    """Queries [queries, width] over keys and values [keys, width], all queries at once.
+
+    The scales and shifts are as of `oracle.attention`, which sees keys in the same blocks of 64 -> 256ths
+    [queries, width].
+    """
+    (q, q_scale), (k, k_scale), (v, v_scale) = (
+        (x.astype(np.float64), s.astype(np.int64)) for x, s in (query, key, value)
+    )
+    highest, total = np.full(len(q), MASKED, np.int64), np.zeros(len(q), np.int64)
+    o = np.zeros(q.shape, np.int64)
+    for first in range(0, len(k), TILE):
+        span = slice(first, first + TILE)
+        sums = (q @ k[span].T).astype(np.int64)
+        u = saturate(round_even(sums * k_scale[span], shifts[1]), 32)
+        scores = np.clip(round_even(u * q_scale[:, None], shifts[0]), -SCORE_LIMIT, SCORE_LIMIT)
+        most = np.maximum(highest, scores.max(axis=1))
+        moved = (most > highest) & (total > 0)
+        factor = np.where(moved, power(most - highest), 1 << _ONE)
+        total, o = round_even(total * factor, _ONE), round_even(o * factor[:, None], _ONE)
+        weights = power(most[:, None] - scores)
+        total += weights.sum(axis=1)
+        p = (weights * v_scale[span] + (1 << 23)) >> 24
+        o += (p.astype(np.float64) @ v[span]).astype(np.int64)
+        highest = most
+    reciprocal = ((1 << 54) // 255) // np.maximum(total, 1)
+    return saturate(round_even(o * reciprocal[:, None], 30), 16).astype(np.int16)
+
+
+def _narrowed(y: Ints) -> tuple[NDArray[np.int8], Ints]:
+    """Rows in steps of their largest magnitudes, and those."""
+    most = np.abs(y).max(axis=1)
+    shift = _bits(most) + 8
+    steps = np.where(most > 0, ((_STEPS << shift) + most // 2) // np.maximum(most, 1), 0)
+    return saturate(round_even(y * steps[:, None], shift[:, None]), 8).astype(np.int8), most
+
+
+def _bits(values: Ints) -> Ints:
+    """Bits that each value needs, below 2^53: the exponent of float64, which holds them exactly."""
+    found: Ints = np.frexp(values.astype(np.float64))[1].astype(np.int64)
+    return found
+
+
+def _square_root(square: Ints) -> Ints:
+    """The largest root of each, rounded down: float64's, which is off by one at most, put right."""
+    root = np.sqrt(square.astype(np.float64)).astype(np.int64)
+    root -= root * root > square
+    root += (root + 1) * (root + 1) <= square
+    return root

@@ -1,0 +1,94 @@
+"""A quantised encoder as a file of NumPy arrays, named by where they stand in it; kept in the cache folder."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npu.embedded import write_atomically
+from npu.kept import cache_key
+from npu.weights import Array
+from npu.xdna.float_encoder import FloatEncoder
+from npu.xdna.quant import Progress, QuantisedEncoder, quantise
+from streaming.errors import ModelError
+
+FORMAT = 1  # raised whenever other numbers come of the same weights and recordings
+
+
+def kept_encoder(
+    encoder: FloatEncoder, windows: list[Array], most_frames: int, cache_dir: Path, progress: Progress
+) -> tuple[QuantisedEncoder, Path]:
+    """The quantised encoder out of the cache folder, or a new one, which is then kept; and its file.
+
+    windows: what to calibrate on; other windows make another file. ModelError where the folder cannot be written.
+    """
+    key = cache_key(FORMAT, encoder.identity, most_frames, *(hash_of(each) for each in windows))
+    file = cache_dir / f"{encoder.name}-int8-{key}.npz"
+    if file.is_file():
+        try:
+            return read(file), file
+        except ModelError as error:
+            progress(f"{error} It is made again.")
+    found = quantise(encoder, windows, most_frames, progress)
+    write(found, file)
+    return found, file
+
+
+def write(quantised: QuantisedEncoder, file: Path) -> None:
+    """ModelError where the folder cannot be written."""
+    stream = io.BytesIO()
+    np.savez(stream, allow_pickle=False, **dict(_named(quantised, "")))
+    write_atomically(file, stream.getvalue())
+
+
+def read(file: Path) -> QuantisedEncoder:
+    """ModelError where it is no whole file of this format."""
+    try:
+        with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as arrays:
+            found: QuantisedEncoder = _made(QuantisedEncoder, "", dict(arrays))
+            return found
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise ModelError(f"{file} holds no quantised encoder ({error}).") from error
+
+
+def hash_of(window: Array) -> str:
+    """Of its samples or features."""
+    return hashlib.sha256(np.ascontiguousarray(window).tobytes()).hexdigest()
+
+
+def _named(value: Any, name: str) -> Iterator[tuple[str, NDArray[Any]]]:
+    """A field of data as arrays; what is None has none, and several are numbered."""
+    if is_dataclass(value):
+        for field in fields(value):
+            yield from _named(getattr(value, field.name), f"{name}.{field.name}" if name else field.name)
+    elif isinstance(value, tuple):
+        yield f"{name}.count", np.array(len(value))
+        for at, each in enumerate(value):
+            yield from _named(each, f"{name}.{at}")
+    elif value is not None:
+        yield name, np.asarray(value)
+
+
+def _made(kind: Any, name: str, arrays: Mapping[str, NDArray[Any]]) -> Any:
+    """The data of such a kind that `_named` took apart."""
+    if isinstance(kind, type) and is_dataclass(kind):
+        kinds = get_type_hints(kind)
+        return kind(
+            **{each: _made(kinds[each], f"{name}.{each}" if name else each, arrays) for each in kinds}
+        )
+    if get_origin(kind) is tuple:
+        return tuple(
+            _made(get_args(kind)[0], f"{name}.{at}", arrays) for at in range(int(arrays[f"{name}.count"]))
+        )
+    if get_origin(kind) is UnionType:
+        return _made(get_args(kind)[0], name, arrays) if name in arrays else None
+    return int(arrays[name]) if kind is int else arrays[name]
