@@ -190,7 +190,7 @@ class _Composing:
     """A pass in the making."""
 
     def __init__(self, decoder: Parts, constants: Constants, past: int, states: int) -> None:
-        composer = self._composer = Composer(constants)
+        composer = self._composer = Composer(constants, few=True)
         self._decoder, self._steps = decoder, (past, states)
         self._into, self._x, self._h = (composer.region(TILE, decoder.width) for _ in range(3))
         self._turns = composer.input(2, OBJECT)
