@@ -66,7 +66,9 @@ def serve(
     ] = None,
     config: ConfigFile = None,
     model: Annotated[str | None, typer.Option(help="Model to run. Default: moonshine-tiny")] = None,
-    device: Annotated[str | None, typer.Option(help="What to run it on. Default: auto")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="What to run it on: auto, cpu or npu. Default: auto")
+    ] = None,
 ) -> None:
     """Run the daemon until Ctrl-C or SIGTERM."""
     from daemon.config import Config
@@ -266,7 +268,8 @@ def transcribe(
         str | None, typer.Option(help="Model to run. Default: moonshine-tiny", rich_help_panel=_MACHINE)
     ] = None,
     device: Annotated[
-        str | None, typer.Option(help="What to run it on. Default: auto", rich_help_panel=_MACHINE)
+        str | None,
+        typer.Option(help="What to run it on: auto, cpu or npu. Default: auto", rich_help_panel=_MACHINE),
     ] = None,
     vad: Annotated[
         bool,

@@ -38,6 +38,11 @@ from npu.embedded import (
 )
 from npu.loading import folder_of
 from npu.store import Installed, Store
+from npu.xdna.failures import NpuUnavailable, trials
+from npu.xdna.overlay import NAME as OVERLAY
+from npu.xdna.packages import folder_of_packages, is_current
+from npu.xdna.record import measured, versions
+from npu.xdna.runtime import Npu
 from streaming.errors import AmanuensisError, CaptureError, ConfigError, ModelError, Unreachable
 
 PACKAGES = (
@@ -79,6 +84,7 @@ def examine(url: str, config_path: Path | None = None) -> Iterator[Finding]:
     cache = Path(config.model.cache_dir).expanduser() if config.model.cache_dir else None
     yield from _cache(cache)
     yield _runtime()
+    yield npu(cache)
     yield _model()
     yield from _pulled(Store.of(config.model.models_path))
     yield from _default(config.model)
@@ -182,6 +188,36 @@ def _runs_on(device: str) -> bool:
     except ModelError:
         return False
     return True
+
+
+def npu(cache: Path | None = None, root: Path = Path("/")) -> Finding:
+    """The NPU, which the daemon can do without; root: where `dev` and `sys` are."""
+    try:
+        found = Npu.open()
+    except NpuUnavailable as error:
+        absent = _without_npu(root)
+        if absent:
+            return Finding("NPU", True, f"no NPU found: {absent}; the CPU does the work", needed=False)
+        return Finding("NPU", False, f"{error}. The CPU does the work.", trials(error)[0], needed=False)
+    firmware, driver = versions(found.address, root / "sys")
+    says = found.name + "".join(
+        f", {what} {version}" for what, version in (("firmware", firmware), ("driver", driver)) if version
+    )
+    if not any(is_current(folder.name, cache) for folder in folder_of_packages(cache).glob(f"{OVERLAY}-*")):
+        remedy = "amanuensis npu build"
+        return Finding("NPU", False, f"{says}; no encoder is built for it", remedy, needed=False)
+    record = measured(cache)
+    if record is None:
+        return Finding("NPU", True, f"{says}; never brought up here: amanuensis npu bringup", needed=False)
+    return Finding("NPU", True, f"{says}; brought up on {record.date[:10]}", needed=False)
+
+
+def _without_npu(root: Path) -> str:
+    """Why there is no NPU that could be used; empty where there is one."""
+    if not (root / "dev/accel/accel0").exists():
+        return "there is no /dev/accel/accel0"
+    driver = (root / "sys/class/accel/accel0/device/driver").resolve().name
+    return "" if driver in ("driver", "amdxdna") else f"/dev/accel/accel0 belongs to {driver}"
 
 
 def _model() -> Finding:

@@ -20,7 +20,11 @@ class Model(Section):
     """Name of the model, owner/name of one of the hub, or the folder of a checkpoint; see `amanuensis models list`."""
 
     device: str = "auto"
-    """What it runs on: "auto" or "cpu"."""
+    """What it runs on: "auto", "cpu" or "npu".
+
+    "auto" is the NPU for the encoder where one is there, has its package and proves itself, and the CPU otherwise;
+    "npu" is the same, and warns where it is the CPU.
+    """
 
     precision: Precision = "int8"
     """Weights of pulled models: "int8" is fastest, "fp32" is what the checkpoint says, "fp16" takes half the memory."""

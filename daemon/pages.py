@@ -32,7 +32,7 @@ PATHS = {
     "/web": "the web page: captions in a browser",
     "/docs": "what every path takes and gives",
     "/openapi.json": "the same for programs",
-    "/status": "model, device, load, sessions",
+    "/status": "model, device, NPU, load, sessions",
     "/health": "alive",
     "/ready": "can take a session",
     "/metrics": "Prometheus",

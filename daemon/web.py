@@ -29,6 +29,8 @@ from daemon.guard import Guard
 from daemon.jobs import Jobs
 from daemon.sockets import stream_endpoint
 from daemon.uploads import Uploads
+from npu.acceleration import of_all
+from npu.backends.onnx import described
 from streaming.errors import JournalError, Overloaded
 
 if TYPE_CHECKING:
@@ -177,18 +179,18 @@ def _inside(service: Service) -> APIRouter:
 def status_of(service: Service) -> dict[str, Any]:
     """The body of /status. Times in seconds."""
     load = service.scheduler.load
-    default = service.models.default
     return {
         "version": service.version,
         "uptime_s": round(time.monotonic() - service.started, 1),
         "models": [
             *({"name": each.name, "device": each.device} for each in service.models.resident),
             *(
-                [{"name": "pyannote community-1", "device": default.device}]
+                [{"name": "pyannote community-1", "device": described("cpu")}]
                 if service.speakers.available
                 else []
             ),
         ],
+        "npu": dataclasses.asdict(of_all([each.acceleration for each in service.models.resident])),
         "engine": dataclasses.asdict(load),
         "capacity": {"sessions": load.capacity, "free": max(int(load.capacity - load.taken), 0)},
         "sessions": [

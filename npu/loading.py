@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from npu.backends.onnx import OnnxBackend, Runner, provider_of
+from npu.backends.xdna import HybridBackend, Opener, moonshine_elsewhere, whisper_elsewhere
 from npu.catalog import Named, resolve
 from npu.checkpoint_folder import check_folder
 from npu.embedded import TOKENIZER, default_cache_dir, package_folder, shipped
 from npu.hf_tokens import HuggingFaceTokenizer
-from npu.lean import lean_graphs, lean_silero
+from npu.lean import lean_graphs, lean_silero, shipped_weights
 from npu.moonshine import TINY
+from npu.moonshine_encoder import cross_graph
+from npu.selection import NPU, selected
 from npu.silero import SileroJudge
 from npu.store import Store
 from npu.tokens import ListedTokenizer
@@ -38,11 +42,12 @@ def load_transcriber(
 ) -> Transcriber:
     """The resident model. `progress` gets a line for each slow step; ModelError says what to do.
 
-    model: a name of the catalogue, owner/name of a pulled one, or a checkpoint's folder. precision, threads and
+    model: a name of the catalogue, owner/name of a pulled one, or a checkpoint's folder. device: "npu" and "auto" have
+    the encoder run on the NPU where it can, see `selection`; other names are ONNX Runtime's. precision, threads and
     live_context ("full", "window") are those of pulled models and folders; docs/models.md says what they mean.
     """
     named = resolve(model)
-    provider_of(device)  # refuses before anything slow
+    provider_of(_beside_npu(device))  # refuses before anything slow
     cache = cache_dir or default_cache_dir(progress)
     if named.embedded:
         return _moonshine(device, cache, progress)
@@ -50,8 +55,14 @@ def load_transcriber(
     tokenizer = HuggingFaceTokenizer.read(folder)
     if named.entry is not None and named.entry.english_only:
         _speak_english(tokenizer)
-    backend, architecture = load_backend(folder, device, cache, precision, threads, progress)
-    transcriber = ModelTranscriber(backend, architecture, tokenizer, live_context)
+
+    def load(opener: Opener | None = None) -> OnnxBackend:
+        encoder = None if opener is None else partial(whisper_elsewhere, opener, cache_dir=cache)
+        options = (folder, _beside_npu(device), cache, precision, threads, progress)
+        return load_backend(*options, encoder)[0]
+
+    backend = selected(device, cache, load, load)
+    transcriber = ModelTranscriber(backend, backend.architecture, tokenizer, live_context)
     if named.repository:
         transcriber.name = named.name  # the folder's is a key
     return transcriber
@@ -74,10 +85,32 @@ def _speak_english(tokenizer: HuggingFaceTokenizer) -> None:
 
 def _moonshine(device: str, cache_dir: Path, progress: Callable[[str], None]) -> Transcriber:
     tokenizer = ListedTokenizer.read(shipped(TOKENIZER, package_folder()))
-    graphs = lean_graphs(cache_dir, progress)
-    progress(f"Loading {TINY.name}")
-    backend = OnnxBackend(TINY, graphs.encoder, graphs.decoder, graphs.lockstep, device)
-    return ModelTranscriber(backend, TINY, tokenizer)
+
+    def accelerated(opener: Opener) -> OnnxBackend:
+        weights = shipped_weights()
+        encoder = moonshine_elsewhere(opener, weights, cache_dir)
+        graphs = lean_graphs(cache_dir, progress)
+        progress(f"Loading {TINY.name}")
+        return HybridBackend(
+            TINY,
+            encoder,
+            cross_graph(weights),
+            lambda: lean_graphs(cache_dir, progress).encoder,
+            graphs.decoder,
+            graphs.lockstep,
+        )
+
+    def plain() -> OnnxBackend:
+        graphs = lean_graphs(cache_dir, progress)
+        progress(f"Loading {TINY.name}")
+        return OnnxBackend(TINY, graphs.encoder, graphs.decoder, graphs.lockstep, _beside_npu(device))
+
+    return ModelTranscriber(selected(device, cache_dir, accelerated, plain), TINY, tokenizer)
+
+
+def _beside_npu(device: str) -> str:
+    """What runs all that the NPU does not."""
+    return "cpu" if device == NPU else device
 
 
 def load_judge(cache_dir: Path | None = None) -> Callable[[], FrameJudge]:

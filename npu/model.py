@@ -8,6 +8,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from npu.acceleration import Acceleration
+
 
 class Cache(Protocol):
     """The decoder's memory of one decoding over one encoded window. Light; one per decoding."""
@@ -57,7 +59,11 @@ class Backend(Protocol):
     """A resident model. Heavy, shared by all sessions, safe to call from several threads at once."""
 
     name: str  # model, e.g. "moonshine-tiny"
-    device: str  # what it runs on, e.g. "cpu (onnxruntime 1.31.1)"
+    device: str  # what it runs on, e.g. "cpu (onnxruntime 1.31.1)"; another one once the NPU has failed
+
+    @property
+    def acceleration(self) -> Acceleration:
+        """What it has of the NPU."""
 
     def encode(self, audio: NDArray[np.float32], short: bool = False) -> Encoded:
         """audio [n] at 16 kHz through stem and encoder.

@@ -6,6 +6,7 @@ import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 
+from npu.acceleration import NOT_ASKED
 from streaming.audio import Samples
 from streaming.errors import ModelError
 from streaming.events import Utterance
@@ -28,6 +29,7 @@ class ScriptedTranscriber:
 
     name = "scripted"
     device = "script"
+    acceleration = NOT_ASKED
     languages = ("en",)
     translates = False
     context_s: float | None = None

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 from typing import Literal, Protocol
 
+from npu.acceleration import Acceleration
 from npu.architecture import Architecture
 from npu.attempts import Attempt, Decoder, Outcome
 from npu.beam import Beam
@@ -37,12 +38,19 @@ class Transcriber(Protocol):
     """A resident model with its tokenizer. Shared by all sessions, safe to call from several threads at once."""
 
     name: str  # model, e.g. "moonshine-tiny"
-    device: str  # what it runs on, e.g. "cpu (onnxruntime 1.31.1)"
     languages: tuple[str, ...]  # codes of those it understands, e.g. ("en",)
     translates: bool  # into English, where that is asked for
     context_s: (
         float | None
     )  # of audio that it hears as one, and pads where there is less; None: as much as there is
+
+    @property
+    def device(self) -> str:
+        """What it runs on, e.g. "cpu (onnxruntime 1.31.1)"; another one once the NPU has failed."""
+
+    @property
+    def acceleration(self) -> Acceleration:
+        """What it has of the NPU."""
 
     def transcribe(self, window: Window) -> Hypothesis:
         """Decodes the window, beginning with `window.forced`; blocks until done.
@@ -76,7 +84,6 @@ class ModelTranscriber:
         that can.
         """
         self.name = backend.name
-        self.device = backend.device
         self.languages = tokenizer.languages
         self.translates = "translate" in tokenizer.signals.tasks
         padded = architecture.spectrogram is not None
@@ -90,6 +97,16 @@ class ModelTranscriber:
         self._shapers = lru_cache(_MANNERS)(partial(_shapers, tokenizer))
         # Without `self`, or nothing but the cyclic collector would ever give a model's memory back.
         self._before = lru_cache(_MANNERS)(partial(_prompt, tokenizer, architecture.most_tokens))
+
+    @property
+    def device(self) -> str:
+        """What the backend runs on."""
+        return self._backend.device
+
+    @property
+    def acceleration(self) -> Acceleration:
+        """What the backend has of the NPU."""
+        return self._backend.acceleration
 
     def transcribe(self, window: Window) -> Hypothesis:
         """A partial by the most probable tokens, with the window's draft; a final as its manner asks."""

@@ -6,12 +6,13 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,10 @@ from daemon.models import Known, Shelf
 from daemon.server import listening
 from daemon.service import Service
 from npu.scripted import ScriptedTranscriber
+from npu.xdna.design import Design
+from npu.xdna.emulator import Emulator, Faults, Package, instructions
+from npu.xdna.host_kernels import HostKernels
+from npu.xdna.packages import LAYOUT, MANIFEST, Manifest, Source, digest_of, folder_of_packages
 from streaming.containers import decode_container
 
 ROOT = Path(__file__).parent.parent
@@ -116,6 +121,45 @@ def pcm(recording: Callable[[str], NDArray[np.float32]]) -> Callable[..., bytes]
         return (samples * 32_767).astype("<i2").tobytes()
 
     return load
+
+
+@dataclass
+class StandIn:
+    """The emulator where `import pyxrt` finds XRT, and packages where `amanuensis npu build` leaves them."""
+
+    kernels: HostKernels
+    faults: Faults
+    packages: dict[str, Package] = field(default_factory=dict)
+
+    def install(self, design: Design, cache_dir: Path) -> None:
+        """As if it had been built."""
+        folder = folder_of_packages(cache_dir) / f"{design.name}-emulated"
+        folder.mkdir(parents=True)
+        package, streams = folder / f"{design.name}.xclbin", {}
+        package.write_text("a package for the emulator")
+        for each in design.sequences:
+            streams[each.name] = f"{each.name}.bin"
+            instructions(design, each.name).tofile(folder / streams[each.name])
+        files = {path.name: digest_of(path) for path in folder.iterdir()}
+        manifest = Manifest(LAYOUT, design.name, Source.of(design), {}, package.name, 5, streams, files)
+        (folder / MANIFEST).write_text(json.dumps(asdict(manifest)))
+        self.packages[str(package)] = Package(design, lambda: self.kernels)
+
+
+@pytest.fixture(scope="session")
+def host_kernels(tmp_path_factory: pytest.TempPathFactory) -> HostKernels:
+    """The kernels of the NPU, compiled for this machine, on the path that is quickest."""
+    if shutil.which("g++") is None:
+        pytest.skip("g++ is not installed; to run this: sudo apt install g++")
+    return HostKernels(cache_dir=tmp_path_factory.mktemp("host-kernels"))
+
+
+@pytest.fixture
+def stand_in(host_kernels: HostKernels, monkeypatch: pytest.MonkeyPatch) -> StandIn:
+    """XRT, emulated, from here on; nothing is built for it yet."""
+    found = StandIn(host_kernels, Faults())
+    monkeypatch.setitem(sys.modules, "pyxrt", Emulator(found.packages, found.faults))
+    return found
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnxruntime import GraphOptimizationLevel, OrtValue
 
+from npu.acceleration import NOT_ASKED, Acceleration
 from npu.architecture import Architecture
 from npu.backends.windows import cut, each_once, heard, mean_of_heads, reordered, side_by_side
 from npu.model import Cache
@@ -39,11 +40,16 @@ def provider_of(device: str) -> str:
     if device in ("auto", "cpu"):
         return _CPU
     if device not in _PROVIDERS:
-        raise ModelError(f"no device is called {device!r}; choose auto, cpu, {', '.join(_PROVIDERS)}")
+        raise ModelError(f"no device is called {device!r}; choose auto, cpu, npu, {', '.join(_PROVIDERS)}")
     provider, package = _PROVIDERS[device]
     if provider not in onnxruntime.get_available_providers():
         raise ModelError(f"this ONNX Runtime cannot run on {device}; install it: pip install {package}")
     return provider
+
+
+def described(device: str) -> str:
+    """A device for people, with the version of what runs there."""
+    return f"{'cpu' if device == 'auto' else device} (onnxruntime {onnxruntime.__version__})"
 
 
 def load_session(model: bytes | Path, device: str = "auto", threads: int = 1) -> onnxruntime.InferenceSession:
@@ -317,7 +323,8 @@ class OnnxBackend:
     ) -> None:
         self.architecture = architecture
         self.name = architecture.name
-        self.device = f"{'cpu' if device == 'auto' else device} (onnxruntime {onnxruntime.__version__})"
+        self.device = described(device)
+        self.unaccelerated = NOT_ASKED  # why nothing of this runs on the NPU
         self._encoder = load_session(encoder() if callable(encoder) else encoder, device, threads)
         self.decoder = load_session(decoder() if callable(decoder) else decoder, device, threads)
         self._lockstep = lockstep
@@ -331,6 +338,11 @@ class OnnxBackend:
             for each in self.decoder.get_inputs()
             if each.name.startswith(_CROSS)
         }
+
+    @property
+    def acceleration(self) -> Acceleration:
+        """What it has of the NPU."""
+        return self.unaccelerated
 
     def encode(self, audio: Array, short: bool = False) -> OnnxEncoded:
         """audio [n] at 16 kHz -> the window, ready to be decoded; ModelError when it is too long."""

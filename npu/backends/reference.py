@@ -14,6 +14,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from npu.acceleration import NOT_ASKED
 from npu.architecture import Architecture
 from npu.model import Cache, OneByOne
 from npu.weights import Attention, Convolution, DecoderLayer, EncoderLayer, Matrix, Norm, Weights
@@ -144,6 +145,7 @@ class Reference(ABC):
     """A decoder and the attention of either side, weight by weight: what the families' references share."""
 
     device = "cpu (numpy)"
+    acceleration = NOT_ASKED
 
     def __init__(
         self, architecture: Architecture, layers: Sequence[DecoderLayer], last: Norm, head: Matrix

@@ -9,11 +9,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import onnxruntime
 from onnxruntime import OrtValue
 
+from npu.acceleration import Acceleration, State
 from npu.architecture import Architecture
 from npu.backends.onnx import Array, OnnxBackend, load_session, run_encoder
 from npu.checkpoint import Checkpoint
@@ -21,7 +23,7 @@ from npu.moonshine import TINY
 from npu.weights import Weights
 from npu.whisper_weights import WhisperWeights
 from npu.xdna.encoder import Encoder, EncoderDesign
-from npu.xdna.failures import NpuUnavailable
+from npu.xdna.failures import NpuUnavailable, trials
 from npu.xdna.gemm import SPAN
 from npu.xdna.runtime import Built, Npu
 from streaming.errors import ModelError
@@ -39,6 +41,7 @@ class Elsewhere:
         [Array], Array
     ]  # what it takes -> [states, width]; NpuUnavailable, ModelError if too long
     where: str  # for people
+    acceleration: Callable[[], Acceleration]  # how the NPU stands
 
 
 class HybridBackend(OnnxBackend):
@@ -60,11 +63,21 @@ class HybridBackend(OnnxBackend):
         super().__init__(architecture, cross, decoder, lockstep, "cpu", threads)
         self.fallen_back: str | None = None
         self._states = elsewhere.states
+        self._found = elsewhere.acceleration
         self._on_cpu = self.device
         self._whole_encoder = encoder
         self._whole: onnxruntime.InferenceSession | None = None
         self._making = threading.Lock()
         self.device = f"{elsewhere.where} (encoder), {self._on_cpu} (decoder)"
+
+    @property
+    def acceleration(self) -> Acceleration:
+        """What the encoder has of the NPU."""
+        found = self._found()
+        if self.fallen_back is None:
+            return found
+        remedies = trials(NpuUnavailable(self.fallen_back))
+        return replace(found, state=State.FAILED, reason=self.fallen_back, remedies=remedies)
 
     def _listen(self, prepared: Array) -> list[OrtValue]:
         if self.fallen_back is None:
@@ -87,18 +100,47 @@ class HybridBackend(OnnxBackend):
 Opener = Callable[[EncoderDesign], tuple[Npu, Built]]  # the NPU, and the design built for it; NpuUnavailable
 
 
-def moonshine_elsewhere(opener: Opener, weights: Weights) -> Elsewhere:
-    """Moonshine tiny's encoder; NpuUnavailable where the NPU cannot be used."""
-    return _opened(opener, EncoderDesign.moonshine(weights, TINY.heads, _MOONSHINE_SPANS))
+def moonshine_elsewhere(opener: Opener, weights: Weights, cache_dir: Path | None = None) -> Elsewhere:
+    """Moonshine tiny's encoder; NpuUnavailable where the NPU cannot be used. cache_dir: where packages lie."""
+    return _opened(opener, moonshine_design(weights), cache_dir)
 
 
-def whisper_elsewhere(opener: Opener, checkpoint: Checkpoint) -> Elsewhere:
+def moonshine_design(weights: Weights) -> EncoderDesign:
+    """For windows of up to 53 s."""
+    return EncoderDesign.moonshine(weights, TINY.heads, _MOONSHINE_SPANS)
+
+
+def whisper_elsewhere(opener: Opener, checkpoint: Checkpoint, cache_dir: Path | None = None) -> Elsewhere:
     """A Whisper checkpoint's, for its whole context and for short ones; NpuUnavailable."""
+    return _opened(opener, whisper_design(checkpoint), cache_dir)
+
+
+def whisper_design(checkpoint: Checkpoint) -> EncoderDesign:
+    """For one span of states, and for all."""
     weights = WhisperWeights(checkpoint, "fp32")
     whole = -(-weights.sizes.states // SPAN)
-    return _opened(opener, EncoderDesign.whisper(weights, sorted({1, whole})))
+    return EncoderDesign.whisper(weights, sorted({1, whole}))
 
 
-def _opened(opener: Opener, design: EncoderDesign) -> Elsewhere:
+def _opened(opener: Opener, design: EncoderDesign, cache_dir: Path | None) -> Elsewhere:
+    """After its canary was asked."""
+    from npu.xdna.record import (  # they take a while, and are needed where there is an NPU only
+        evidence_of,
+        versions,
+    )
+
     npu, built = opener(design)
-    return Elsewhere(Encoder(npu, built, design).states, npu.name)
+    design.canary.ask(npu, built)
+    firmware, driver = versions(npu.address)
+    found = Acceleration(
+        State.IN_USE,
+        device=npu.name,
+        firmware=firmware,
+        driver=driver,
+        evidence=evidence_of(npu.name, built, cache_dir),
+    )
+
+    def now() -> Acceleration:
+        return replace(found, dispatches=npu.dispatches, recoveries=npu.recoveries)
+
+    return Elsewhere(Encoder(npu, built, design).states, npu.name, now)

@@ -139,7 +139,7 @@ class Composer(Composition):
 
     def memory(self, name: str, rows: int, width: int) -> Region:
         """A buffer of its own that the host keeps; there is one, even for no rows."""
-        self._memories[name] = max(rows, DEPTH) * width
+        self._own[name] = max(rows, DEPTH) * width
         return Region(0, rows, width, name)
 
     # stages

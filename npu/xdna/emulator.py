@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from npu.acceleration import Evidence
 from npu.xdna.array import Array, Kernels
 from npu.xdna.design import Design, Start
 from npu.xdna.design import Sequence as HostSequence
@@ -105,7 +106,7 @@ class Emulator:
 
     def __init__(self, packages: Mapping[str, Package], faults: Faults | None = None, seed: int = 0) -> None:
         """packages: by the path that `xclbin` is given."""
-        self._packages = dict(packages)
+        self._packages = packages
         self._faults = faults or Faults()
         self._seed = seed
         self._contexts = 0
@@ -166,7 +167,10 @@ class Device:
 
     def get_info(self, what: str) -> str:
         """A fact as text."""
-        return {xrt_info_device.name: "RyzenAI-npu1 (emulated)", xrt_info_device.bdf: "0000:00:00.0"}[what]
+        return {
+            xrt_info_device.name: f"RyzenAI-npu1 ({Evidence.EMULATED})",
+            xrt_info_device.bdf: "0000:00:00.0",
+        }[what]
 
     def register_xclbin(self, xclbin: Xclbin) -> Package:
         """Makes a package known -> its id."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from npu.weights import Weights
 from npu.whisper_weights import WhisperWeights
+from npu.xdna.canary import Canary
 from npu.xdna.composition import Constants
 from npu.xdna.design import Design
 from npu.xdna.design import Sequence as HostSequence
@@ -36,6 +37,7 @@ class EncoderDesign:
         self.constants = Constants()
         self.plans = [plan(self.constants, n) for n in sorted(spans)]
         self.work = max(plan.composer.work for plan in self.plans)
+        self.canary = Canary()
         self._by_unit = by_unit
 
     @classmethod
@@ -61,12 +63,13 @@ class EncoderDesign:
         return overlay(stacks, self.sequences())
 
     def sequences(self) -> tuple[HostSequence, ...]:
-        """All of them."""
-        return tuple(
+        """All of them, the canary's among them."""
+        encoders = (
             plan.composer.sequence(name, units, self.work)
             for plan in self.plans
             for name, units in self.dispatches(plan).items()
         )
+        return (*encoders, self.canary.sequence())
 
 
 class Encoder:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from npu.xdna.oracle import Bits, from_bf16
 from streaming.errors import ModelError
 
 _REMEDIES = (  # what XRT says, and what that means
@@ -19,6 +20,8 @@ _REMEDIES = (  # what XRT says, and what that means
     ("No valid DPU kernel", "the package names no kernel: its metadata is missing; amanuensis npu build"),
     ("No compute units matching", "the package holds another kernel: amanuensis npu build"),
     ("Failed to create context", "no hardware context is left: other programs use the NPU"),
+    ("ERT_CMD_STATE_TIMEOUT", "a list of commands did not end within the driver's limit"),
+    ("ERT_CMD_STATE_ABORT", "a list of commands was aborted: the NPU's firmware is too old for it"),
     ("EXEC_CMD", "the driver lost the context of a command"),
 )  # fmt: skip
 
@@ -75,6 +78,10 @@ class NpuUnavailable(ModelError):
     """The NPU cannot be used, or has failed twice; the message says why, and the CPU does its work."""
 
 
+class CanaryFailed(NpuUnavailable):
+    """The NPU is there, and does not give the answers that are known."""
+
+
 def explained(error: BaseException) -> NpuUnavailable:
     """An error of pyxrt with what it means."""
     said = str(error).strip() or type(error).__name__
@@ -97,14 +104,38 @@ def must_equal(what: str, found: NDArray[Any], expected: NDArray[Any]) -> None:
     """NpuUnavailable where an output is not what it must be; nothing but zeros, and nothing at all, have names."""
     if np.array_equal(found, expected):
         return
+    _must_be_something(what, found)
+    wrong = np.flatnonzero(found.ravel() != expected.ravel())
+    raise NpuUnavailable(
+        f"{what} differs from NumPy's in {wrong.size} of {expected.size} values, the first at {wrong[0]}: "
+        f"{found.ravel()[wrong[0]]}, not {expected.ravel()[wrong[0]]}"
+    )
+
+
+def must_agree(what: str, found: Bits, expected: Bits) -> None:
+    """The same for values in bf16, each of which may be one step off."""
+    steps = np.abs(_steps(found) - _steps(expected))
+    if steps.max() <= 1:
+        return
+    _must_be_something(what, found)
+    wrong = np.flatnonzero(steps > 1)
+    given, wanted = (float(from_bf16(each.ravel()[wrong[:1]])[0]) for each in (found, expected))
+    raise NpuUnavailable(
+        f"the NPU computes wrongly: {what} differs in {wrong.size} of {expected.size} values, the first at "
+        f"{wrong[0]}: {given:g}, not {wanted:g}"
+    )
+
+
+def _steps(values: Bits) -> NDArray[np.int32]:
+    """bf16 as whole numbers of which neighbours differ by one; both zeros are one."""
+    wide = values.ravel().astype(np.int32)
+    return np.where(wide & 0x8000, -(wide & 0x7FFF), wide)
+
+
+def _must_be_something(what: str, found: NDArray[Any]) -> None:
     if (np.ascontiguousarray(found).view(np.uint8) == UNWRITTEN).all():
         raise NpuUnavailable(
             f"{what} was never written: the command ended, and its output is as it was before"
         )
     if not found.any():
         raise NpuUnavailable(f"every value of {what} is zero: the array ran and wrote nothing that arrived")
-    wrong = np.flatnonzero(found.ravel() != expected.ravel())
-    raise NpuUnavailable(
-        f"{what} differs from NumPy's in {wrong.size} of {expected.size} values, the first at {wrong[0]}: "
-        f"{found.ravel()[wrong[0]]}, not {expected.ravel()[wrong[0]]}"
-    )

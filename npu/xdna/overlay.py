@@ -31,6 +31,7 @@ from npu.xdna.design import (
 from npu.xdna.gemm import SIDE, SPAN, STACK, TILE, Ways, core, links, ways
 from npu.xdna.oracle import POWERS
 
+NAME = "overlay_bf16"
 DEPTH = 32  # columns of a tile of A, rows of one of B
 OBJECT = TILE * DEPTH  # values of either
 _R, _S, _T = 4, 8, 4  # rows, depth and columns of the matrix unit
@@ -141,7 +142,7 @@ def overlay(stacks: Mapping[str, int], sequences: tuple[Sequence, ...]) -> Desig
     )
     fifos = ways(Ways(A, A_ORDER, B, B_ORDER, Element.BF16, C_ORDER, a_depth=2, c_depth=1))
     workers = tuple(_Core(column, row).worker() for column in range(SIDE) for row in range(SIDE))
-    return Design("overlay_bf16", fifos, links(), workers, functions, sequences)
+    return Design(NAME, fifos, links(), workers, functions, sequences)
 
 
 class _Core(Core):

@@ -6,8 +6,10 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from npu.acceleration import Evidence
 from npu.embedded import write_atomically
-from npu.xdna.packages import folder_of_packages, is_current
+from npu.xdna.packages import folder_of_packages, is_current, key_of
+from npu.xdna.runtime import Built
 
 _FILE = "bringup.json"
 _SYSTEM = Path("/sys")
@@ -41,6 +43,15 @@ def measured(cache_dir: Path | None = None) -> Record | None:
         return None
     current = all(is_current(key, cache_dir) for key in record.packages.values())
     return record if current and record.packages else None
+
+
+def evidence_of(device: str, built: Built, cache_dir: Path | None = None) -> Evidence:
+    """What stands behind a package on a device: measured is what was brought up there, and has not changed since."""
+    if f"({Evidence.EMULATED})" in device:
+        return Evidence.EMULATED
+    record = measured(cache_dir)
+    proven = record is not None and record.device == device and key_of(built) in record.packages.values()
+    return Evidence.MEASURED if proven else Evidence.NONE
 
 
 def versions(address: str, system: Path = _SYSTEM) -> tuple[str | None, str | None]:

@@ -28,6 +28,7 @@ Bytes = NDArray[np.uint8]
 _OPCODE = 3  # run a stream of control code
 _FIRST_BUFFER = 3  # arguments before the buffers: opcode, instructions, their size
 _TIMEOUT_MS = 2000
+_LISTED = 3  # commands from which on a list pays: XRT's Python module lets no other thread run while it waits for one
 _NAMES = ("npu1", "Phoenix")  # what a device of this generation calls itself
 
 
@@ -136,7 +137,7 @@ class Npu:
     def _submit(self, built: Built, commands: Sequence[Command]) -> None:
         try:
             loaded = self._context(built)
-            if len(commands) > 1 and hasattr(self._xrt, "runlist"):
+            if len(commands) >= _LISTED and hasattr(self._xrt, "runlist"):
                 for at in range(0, len(commands), NPU1.submitted_runs):
                     self._together(loaded, commands[at : at + NPU1.submitted_runs])
             else:

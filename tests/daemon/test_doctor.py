@@ -8,11 +8,14 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
-from daemon.doctor import Finding, examine, report
+from daemon.doctor import Finding, examine, npu, report
+from npu.xdna.emulator import Fault
+from npu.xdna.overlay import overlay
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -146,3 +149,49 @@ def test_a_folder_as_the_default_model(tmp_path: Path) -> None:
     assert found.ok and str(folder) in found.says
     found = _examine(tmp_path, f'{config}"{tmp_path}/nothing"\n')["Default model"]
     assert not found.ok and found.needed and "no folder" in found.says
+
+
+def _machine(root: Path, driver: str) -> Path:
+    """One with a device file for an accelerator, and the driver that made it."""
+    (root / "dev/accel").mkdir(parents=True)
+    (root / "dev/accel/accel0").write_text("")
+    (root / "drivers" / driver).mkdir(parents=True)
+    (root / "sys/class/accel/accel0/device").mkdir(parents=True)
+    (root / "sys/class/accel/accel0/device/driver").symlink_to(root / "drivers" / driver)
+    return root
+
+
+def test_no_npu(tmp_path: Path) -> None:
+    """Is no mistake: the CPU does the work. Another vendor's is none."""
+    finding = npu(tmp_path, tmp_path)
+    assert finding.ok and not finding.needed
+    assert finding.says == "no NPU found: there is no /dev/accel/accel0; the CPU does the work"
+    finding = npu(tmp_path, _machine(tmp_path, "intel_vpu"))
+    assert finding.ok and "belongs to intel_vpu" in finding.says
+
+
+def test_an_npu_that_cannot_be_used(tmp_path: Path) -> None:
+    """Comes with what to try first; the daemon can run."""
+    finding = npu(tmp_path, _machine(tmp_path, "amdxdna"))
+    assert not finding.ok and not finding.needed
+    assert "XRT's Python module is not installed" in finding.says
+    assert "source /opt/xilinx/xrt/setup.sh" in finding.remedy
+
+
+def test_an_npu(tmp_path: Path, stand_in: Any) -> None:
+    """Is named with its firmware and driver; then comes what is built for it, and whether it was ever brought up."""
+    root = _machine(tmp_path, "amdxdna")
+    for path, version in (
+        ("bus/pci/devices/0000:00:00.0/fw_version", "1.5.5"),
+        ("module/amdxdna/version", "2.2"),
+    ):
+        (root / "sys" / path).parent.mkdir(parents=True)
+        (root / "sys" / path).write_text(version)
+    finding = npu(tmp_path, root)
+    assert finding.says == "RyzenAI-npu1 (emulated), firmware 1.5.5, driver 2.2; no encoder is built for it"
+    assert (finding.ok, finding.needed, finding.remedy) == (False, False, "amanuensis npu build")
+    stand_in.install(overlay(stand_in.kernels.stacks, ()), tmp_path)
+    finding = npu(tmp_path, root)
+    assert finding.ok and finding.says.endswith("; never brought up here: amanuensis npu bringup")
+    stand_in.faults.left[Fault.NOT_PERMITTED] = None
+    assert "usermod -aG render" in npu(tmp_path, root).remedy

@@ -176,6 +176,7 @@ def test_the_status(visit) -> None:
         status = (await client.get("/status")).json()
         assert status["version"] == d.service.version and status["uptime_s"] >= 0
         assert status["models"] == [{"name": "scripted", "device": "script"}]
+        assert status["npu"]["state"] == "unavailable" and "not asked for" in status["npu"]["reason"]
         assert status["capacity"] == {"sessions": 16, "free": 15}
         assert status["engine"]["workers"] == 2 and status["engine"]["step_s"] > 0
         assert [s["session"] for s in status["sessions"]] == [opened.record.id]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from npu.xdna.failures import NpuUnavailable, explained, must_equal, trials
+from npu.xdna.failures import NpuUnavailable, explained, must_agree, must_equal, trials
+from npu.xdna.oracle import to_bf16
 
 EXPECTED = np.arange(1, 9, dtype=np.int32)
 
@@ -46,3 +47,16 @@ def test_an_output_that_is_wrong(found: np.ndarray[tuple[int], np.dtype[np.int32
 def test_what_to_try(said: str, trial: str) -> None:
     """Is named for each failure of XRT."""
     assert any(trial in each for each in trials(explained(RuntimeError(said))))
+
+
+def test_steps_of_bf16() -> None:
+    """One off agrees, two do not; around zero and to infinity as well; what is no number never does."""
+    values = np.array([1.0, -1.0, 3.0, 256.0], np.float32)
+    expected = to_bf16(values)
+    must_agree("it", expected + np.uint16(1), expected)
+    must_agree("it", np.array([0x8001], np.uint16), np.array([0x0000], np.uint16))
+    for found in (expected + np.uint16(2), expected ^ np.uint16(0x8000), to_bf16(values * np.nan)):
+        with pytest.raises(NpuUnavailable, match="computes wrongly: it differs in 4 of 4 values"):
+            must_agree("it", found, expected)
+    with pytest.raises(NpuUnavailable, match="it was never written"):
+        must_agree("it", np.full(4, 0xA5A5, np.uint16), expected)

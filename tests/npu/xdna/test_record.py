@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
+from npu.acceleration import Evidence
 from npu.xdna.bringup import Bench, attempt, designs_of, record_of, steps_of
 from npu.xdna.design import Design
 from npu.xdna.emulator import Emulator, Package, instructions
 from npu.xdna.host_kernels import HostKernels
 from npu.xdna.packages import built, folder_of_packages, key_of
-from npu.xdna.record import Record, keep, measured, versions
+from npu.xdna.record import Record, evidence_of, keep, measured, versions
 from npu.xdna.runtime import Built, Npu
 from npu.xdna.single_core import single_core
 
@@ -80,6 +81,18 @@ def test_kernels_of_another_release(recorded: Recorded, sources: Path) -> None:
     assert measured(cache) is not None
     (sources / "gemm_i8.cc").write_text("// changed\n")
     assert measured(cache) is None
+
+
+def test_evidence(recorded: Recorded) -> None:
+    """Is measured for the package that was brought up, on that device; for no other, and for none that is emulated."""
+    record, cache = recorded
+    package = built(DESIGN, cache)
+    assert evidence_of(record.device, package, cache) is Evidence.MEASURED
+    assert evidence_of("NPU Phoenix", package, cache) is Evidence.NONE
+    assert evidence_of(record.device, replace(package, package="other/it.xclbin"), cache) is Evidence.NONE
+    assert evidence_of(f"{record.device} (emulated)", package, cache) is Evidence.EMULATED
+    _package_goes(cache, record.packages[DESIGN.name])
+    assert evidence_of(record.device, package, cache) is Evidence.NONE
 
 
 def test_versions(tmp_path: Path) -> None:

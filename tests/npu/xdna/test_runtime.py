@@ -154,6 +154,16 @@ def test_a_command_that_keeps_failing(fault: str, sentence: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("fault", "sentence"), [("TIMEOUT", "did not end within"), ("ABORT", "firmware is too old")]
+)
+def test_a_list_that_keeps_failing(fault: str, sentence: str) -> None:
+    """Has the same words, of which XRT itself gives less."""
+    xrt, (built,) = emulated(**{fault: None})
+    with pytest.raises(NpuUnavailable, match=sentence):
+        doubled(Npu(xrt), built, 3)
+
+
+@pytest.mark.parametrize(
     ("fault", "sentence"),
     [("NO_DEVICE", "is the amdxdna driver loaded"), ("NOT_PERMITTED", "group render")],
 )

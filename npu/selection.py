@@ -1,0 +1,61 @@
+"""Whether a model runs on the NPU: where that is asked for, where there is one, and where it proves itself."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from npu.acceleration import Acceleration, State
+from npu.backends.onnx import OnnxBackend
+from npu.backends.xdna import Opener
+from npu.xdna.encoder import EncoderDesign
+from npu.xdna.failures import CanaryFailed, NpuUnavailable, trials
+from npu.xdna.packages import built
+from npu.xdna.runtime import Built, Npu
+from streaming.errors import ModelError
+
+NPU, AUTO = "npu", "auto"  # devices that ask for it
+
+_UNMEASURED: Mapping[str, int] = defaultdict(int)  # stacks of kernels: for the checker, no part of a package
+
+logger = logging.getLogger("amanuensis.npu")
+
+
+def selected(
+    device: str,
+    cache_dir: Path,
+    accelerated: Callable[[Opener], OnnxBackend],
+    plain: Callable[[], OnnxBackend],
+) -> OnnxBackend:
+    """`accelerated` where the device asks for the NPU and it can be used; `plain` otherwise, which is told why.
+
+    The NPU is opened before anything is read or composed: where there is none that takes less than a millisecond.
+    """
+    if device not in (NPU, AUTO):
+        return plain()
+    try:
+        return accelerated(_opener(Npu.open(), cache_dir))
+    except NpuUnavailable as error:
+        failed = isinstance(error, CanaryFailed)
+        level = logging.WARNING if failed or device == NPU else logging.INFO
+        logger.log(level, "the CPU does the work: %s", error)
+        backend = plain()
+        state = State.FAILED if failed else State.UNAVAILABLE
+        backend.unaccelerated = Acceleration(state, str(error), trials(error))
+        return backend
+
+
+def _opener(npu: Npu, cache_dir: Path) -> Opener:
+    """Finds what was built for it."""
+
+    def opened(design: EncoderDesign) -> tuple[Npu, Built]:
+        try:
+            return npu, built(design.design(_UNMEASURED), cache_dir)
+        except NpuUnavailable:
+            raise
+        except ModelError as error:
+            raise NpuUnavailable(f"this model's encoder cannot be put on the NPU: {error}") from error
+
+    return opened
