@@ -1,4 +1,4 @@
-"""Moonshine's encoder in the NPU's 8 bits against float32: cosines, and word errors with one and the same decoder.
+"""Moonshine in the NPU's 8 bits against float32: cosines, and word errors, with only the encoder in 8 bits and as a whole.
 
     python benchmarks/quantisation.py [--clips 0] [--output FILE]
 
@@ -21,14 +21,14 @@ from clips import EVALSET, SAMPLE_RATE, SHARED, Clip, evaluation_set, normalise,
 
 from npu.catalog import EMBEDDED, resolve
 from npu.word_errors import word_errors
-from npu.xdna.encoder_i8 import numpy_encoder
 from npu.xdna.float_model import float_model
-from npu.xdna.quant import quantise
+from npu.xdna.quant_model import pieces, quantise_model
 from npu.xdna.quant_report import closeness
 from npu.xdna.quant_trial import Heard, Trial
 
 CALIBRATION = ("beckett", "endgame")  # begin the names of recordings that are not scored
 COMPARED = 8  # every so manieth clip is compared operator by operator
+TEXTS = ("in_float", "encoder", "whole")  # of what was heard
 DRAWS = 10_000  # of the clips, for the interval of what the difference is
 
 
@@ -58,39 +58,35 @@ def without_words() -> list[Clip]:
 
 
 def score(clips: list[Clip], heard: list[Heard]) -> dict[str, Any]:
-    """Word errors of both, and how sure their difference is."""
+    """Word errors of all three, and how sure the differences are."""
     wrong = np.array(
         [
-            [word_errors(clip.words, normalise(text)) for text in (each.in_float, each.in_eight)]
+            [word_errors(clip.words, normalise(getattr(each, name))) for name in TEXTS]
             for clip, each in zip(clips, heard, strict=True)
         ]
-    )  # [clips, 2]
+    )  # [clips, texts]
     words = np.array([len(clip.words) for clip in clips])
     drawn = np.random.default_rng(0).integers(0, len(clips), (DRAWS, len(clips)))
-    apart = (wrong[:, 1] - wrong[:, 0])[drawn].sum(axis=1) / words[drawn].sum(axis=1) * 100
-    total = wrong.sum(axis=0) / words.sum() * 100
-    return {
+    rates = wrong.sum(axis=0) / words.sum() * 100
+    found: dict[str, Any] = {
         "clips": len(clips),
         "seconds": round(sum(clip.seconds for clip in clips), 1),
         "words": int(words.sum()),
-        "errors": dict(zip(("float32", "8 bits"), map(int, wrong.sum(axis=0)), strict=True)),
-        "rates": dict(zip(("float32", "8 bits"), total.round(2).tolist(), strict=True)),
-        "points_apart": round(float(total[1] - total[0]), 3),
-        "points_apart_95": [round(float(each), 2) for each in np.percentile(apart, [2.5, 97.5])],
     }
+    for at, name in enumerate(TEXTS):
+        found[name] = {"errors": int(wrong[:, at].sum()), "rate": round(float(rates[at]), 2)}
+        if at:
+            apart = (wrong[:, at] - wrong[:, 0])[drawn].sum(axis=1) / words[drawn].sum(axis=1) * 100
+            found[name]["points_apart"] = round(float(rates[at] - rates[0]), 3)
+            found[name]["points_apart_95"] = np.percentile(apart, [2.5, 97.5]).round(2).tolist()
+    return found
 
 
 def changes(clips: list[Clip], heard: list[Heard]) -> dict[str, Any]:
     """Words that are others than in float32."""
-    words, changed = (sum(getattr(each, name) for each in heard) for name in ("words", "changed"))
-    return {
-        "clips": len(clips),
-        "seconds": round(sum(clip.seconds for clip in clips), 1),
-        "words": words,
-        "changed": changed,
-        "same_text": sum(not each.changed for each in heard),
-        "percent": round(100 * changed / words, 2),
-    }
+    names = ("words", "changed_by_encoder", "changed")
+    counts = {name: sum(getattr(each, name) for each in heard) for name in names}
+    return {"clips": len(clips), "seconds": round(sum(clip.seconds for clip in clips), 1), **counts}
 
 
 def main() -> None:
@@ -102,16 +98,11 @@ def main() -> None:
     arguments = parser.parse_args()
     most = arguments.clips or None
     model = float_model(resolve(EMBEDDED))
-    prepare = model.architecture.prepare
     calibration = [clip for clip in packaged() if clip.name.startswith(CALIBRATION)]
-    windows = [prepare(clip.samples[: 30 * SAMPLE_RATE], False) for clip in calibration]
-    quantised = quantise(model.encoder, windows, model.most_frames, print)
+    spoken = [piece for clip in calibration for piece in pieces(clip.samples, model)]
+    quantised = quantise_model(model, spoken, print)
     scored, meetings, others = evaluation_set()[:most], meeting()[:most], without_words()[:most]
-    compared = scored[::COMPARED]
-    seconds = sum(clip.seconds for clip in compared)
-    close = closeness(
-        model.encoder, numpy_encoder(quantised), [prepare(clip.samples, False) for clip in compared], seconds
-    )
+    close = closeness(model, quantised, [clip.samples for clip in scored[::COMPARED]])
     trial, heard, begun = Trial(model, quantised), [], time.perf_counter()
     everything = [*scored, *meetings, *others]
     for clip in everything:
@@ -121,14 +112,17 @@ def main() -> None:
     said = len(scored) + len(meetings)
     found = {
         "model": EMBEDDED,
-        "calibrated_s": round(sum(min(clip.seconds, 30) for clip in calibration), 1),
-        "compared_s": round(seconds, 1),
+        "calibrated_s": round(sum(clip.seconds for clip in calibration), 1),
+        "compared_s": round(close.seconds, 1),
         "lowest_operators": {
             name: round(min(each[name] for each in close.layers), 6) for name in close.layers[0]
         },
+        "lowest_decoder_layer": round(min(close.decoder), 6),
         "sound": round(close.sound, 6),
         "states": round(close.states, 6),
         "cross": round(close.cross, 6),
+        "logits": round(close.logits, 6),
+        "same_choice": round(close.chosen, 4),
         "evaluation_set": score(scored, heard[: len(scored)]),
         "meeting": score(meetings, heard[len(scored) : said]),
         "both": score([*scored, *meetings], heard[:said]),

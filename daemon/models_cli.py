@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -136,3 +137,41 @@ def verify(
     from daemon import model_commands
 
     raise typer.Exit(model_commands.verify(names or [], config))
+
+
+@app.command(
+    epilog=examples(
+        ("amanuensis models quantize moonshine-tiny", "a minute or two; the recordings are the package's"),
+        ("amanuensis models quantize whisper-base --audio talk.mp3 --audio call.wav", "compared on your own"),
+        ("amanuensis models quantize whisper-base --calibration nederlands/", "for the speech it will hear"),
+        ("amanuensis models quantize moonshine-tiny --report report.json", "every figure, and both texts"),
+    )
+)
+def quantize(
+    name: Annotated[str, typer.Argument(metavar="MODEL", help="Of a model, or a checkpoint's folder.")],
+    audio: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="Recording, or a folder of them, to compare on; may be repeated."),
+    ] = None,
+    calibration: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Recording, or a folder of them, that scales are chosen by, the first minute of each; may be repeated."
+            " Take others than those compared on.",
+        ),
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the figures and texts here as well, as JSON.")
+    ] = None,
+    config: ConfigFile = None,
+) -> None:
+    """Put a model into the NPU's 8 bits, and say how close it is to float32.
+
+    Weights get a scale for each output channel, activations one for each frame, found as they come. The result is kept
+    in the cache; the same model and recordings are not quantised again. What is compared is computed by the CPU, with
+    the numbers of the NPU's kernels to the last bit.
+    """
+    from daemon import quantising
+
+    quantising.quantize(name, audio or [], calibration or [], report, config)

@@ -30,6 +30,7 @@ from npu.xdna.gemm import SIDE, SPAN, TILE
 from npu.xdna.oracle import to_bf16
 from npu.xdna.overlay import DEPTH, OBJECT, A, Bits, Operation, Words, columns, header
 
+WIDE = SIDE * SPAN  # columns that all cores do at a time
 LANE = 2 * DEPTH  # values of a head, whatever its own width: what lies beyond is zero
 _FUNCTION, _TABLE = TILE, 2 * TILE  # words of a product's columns
 
@@ -125,6 +126,11 @@ class Composer(Composition):
         place = self._constants.place((key, rows), lambda: to_bf16(padded(matrix, rows, width)))
         return Region(place, rows, width, "constants")
 
+    def memory(self, name: str, rows: int, width: int) -> Region:
+        """A buffer of its own that the host keeps; there is one, even for no rows."""
+        self._own[name] = max(rows, DEPTH) * width
+        return Region(0, rows, width, name)
+
     # stages
 
     def product(
@@ -146,8 +152,10 @@ class Composer(Composition):
         """
         words = _of_product(a, other, multiplied, rest)
         head = self._header(Operation.PRODUCT, words)
-        matrix = padded(matrix, a.depth, whole_spans(matrix.shape[1]))
-        place = self._constants.place((name,), lambda: _streamed(matrix, bias, function))
+        width = whole_spans(matrix.shape[1])
+        place = self._constants.place(
+            (name,), lambda: _streamed(padded(matrix, a.depth, width), bias, function)
+        )
         run = (a.depth // DEPTH + 1) * OBJECT  # tiles of a column of cores, and what belongs to its columns
         moves = Moves()
 
@@ -162,9 +170,9 @@ class Composer(Composition):
             yield from (_column(i, each, m, n + i * TILE) for each in (to, rest) if each is not None)
 
         for m in range(0, to.rows, SPAN):
-            for n in range(0, matrix.shape[1], SPAN):
+            for n in range(0, width, SPAN):
                 moves.together(partial(of_shim, m=m, n=n))
-        spans = to.rows // SPAN * (matrix.shape[1] // SPAN)
+        spans = to.rows // SPAN * (width // SPAN)
         self._add(name, moves, _calls_of_product(words), spans)
 
     def spread(
@@ -187,9 +195,10 @@ class Composer(Composition):
         """
         words = _of_product(a, other, multiplied, rest)
         head = self._header(Operation.SPREAD, words)
-        wide = SIDE * SPAN
-        matrix = padded(matrix, a.depth, -(-matrix.shape[1] // wide) * wide)
-        place = self._constants.place((name,), lambda: _spread(_streamed(matrix, bias, function)))
+        width = -(-matrix.shape[1] // WIDE) * WIDE
+        place = self._constants.place(
+            (name,), lambda: _spread(_streamed(padded(matrix, a.depth, width), bias, function))
+        )
         run = (a.depth // DEPTH + 1) * SIDE * OBJECT
         moves = Moves()
 
@@ -202,9 +211,9 @@ class Composer(Composition):
                 yield Start(f"B{i}", other.argument, _apart(other, at))
             yield from (Start(f"C{i}", "work", _apart(each, at)) for each in (to, rest) if each is not None)
 
-        for n in range(0, matrix.shape[1], wide):
+        for n in range(0, width, WIDE):
             moves.together(partial(of_shim, n=n))
-        self._add(name, moves, _calls_of_product(words), matrix.shape[1] // wide)
+        self._add(name, moves, _calls_of_product(words), width // WIDE)
 
     def norm(self, name: str, x: Region, gain: Array, offset: Array | None, to: Region) -> None:
         """Every row for itself; of as many columns as there are gains."""
@@ -277,18 +286,28 @@ class Composer(Composition):
         total = Counter({kernel: n * len(spans) for kernel, n in calls.items()})
         self._add(name, moves, total + Counter(keep_header=1, group_out_f32=1), 1)
 
-    def turn(self, name: str, x: Region, heads: int, angles: Array) -> None:
-        """Turns heads in place by their rows' angles [rows, pairs]: interleaved pairs at the beginning of each."""
+    def turn(self, name: str, x: Region, heads: int, angles: Array | Region) -> None:
+        """Turns heads in place by their rows' angles [rows, pairs]: interleaved pairs at the beginning of each.
+
+        Where the host writes `turns` of 64 rows into a region, every 64 rows are turned by them.
+        """
         head = self._header(Operation.TURN, {Words.STEPS: heads // SIDE})
-        place = self._constants.place(("turns", x.rows), lambda: _turns(angles, x.rows))
         rounds = heads // SIDE
+        if isinstance(angles, Region):
+            argument, place, step = angles.argument, angles.offset, 0
+        else:
+            whole = partial(turns, angles, x.rows)
+            argument, place, step = (
+                "constants",
+                self._constants.place(("turns", x.rows), whole),
+                2 * OBJECT,
+            )
         moves = Moves()
 
         def of_shim(i: int, m: int) -> Iterator[Start]:
             row = m + i * TILE
             yield self._head(i, head)
-            at = place + row // TILE * 2 * OBJECT
-            yield Start(f"A{i}", "constants", Pattern((2 * OBJECT,), (1,), at))
+            yield Start(f"A{i}", argument, Pattern((2 * OBJECT,), (1,), place + row // TILE * step))
             yield _rows(i, x.view(width=heads * LANE), row)
             yield _columns(i, x, m, rounds)
 
@@ -458,7 +477,7 @@ def _gains(gain: Array, offset: Array | None, i: int, rounds: int) -> Bits:
     return np.stack([columns(each.ravel()) for each in own])
 
 
-def _turns(angles: Array, rows: int) -> Bits:
+def turns(angles: Array, rows: int) -> Bits:
     """angles [up to rows, pairs] -> [rows / 64][2][64][32]: cosines, and sines with a minus before those of even values."""
     cosine, sine = np.ones((rows, DEPTH), np.float32), np.zeros((rows, DEPTH), np.float32)
     width = 2 * angles.shape[1]

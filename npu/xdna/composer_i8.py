@@ -29,7 +29,7 @@ from npu.xdna.design import Pattern, Start
 from npu.xdna.gemm import IN, SIDE, SPAN, TILE
 from npu.xdna.oracle import ANGLE_BITS
 from npu.xdna.overlay_i8 import HALF, OBJECT, ROUND, Bytes, Operation, Words, columns, header
-from npu.xdna.quant import Heads, Normalisation, Product
+from npu.xdna.quant_parts import Heads, Normalisation, Product
 
 PARTS = 3  # queries, keys, values
 _PER_GROUP = PARTS + 1  # tiles of four heads' queries, keys, scales and values, of one of them

@@ -99,6 +99,7 @@ class Composition:
         self._headers: list[Mapping[int, Said]] = []
         self._placed: dict[tuple[tuple[int, Said], ...], int] = {}
         self._work = 0
+        self._own: dict[str, int] = {}  # values of further buffers, by name
         self._unit: list[Stage] = []
 
     @property
@@ -117,7 +118,7 @@ class Composition:
     def arguments(self, work: int) -> dict[str, Block]:
         """Of every sequence; `work`: the size of the buffer that all windows share."""
         headers = len(self._headers) * self._object.count
-        sizes = {"constants": self._constants.size, "headers": headers, "work": work}
+        sizes = {"constants": self._constants.size, "headers": headers, "work": work} | self._own
         return {name: Block(self._object.element, (size,)) for name, size in sizes.items()}
 
     def sequence(self, name: str, units: Iterable[str], work: int) -> Sequence:

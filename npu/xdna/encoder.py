@@ -15,6 +15,7 @@ from npu.whisper_weights import WhisperWeights
 from npu.xdna.canary import Canary
 from npu.xdna.composition import Constants
 from npu.xdna.design import Design
+from npu.xdna.design import Sequence as HostSequence
 from npu.xdna.encoders import Plan, moonshine, whisper
 from npu.xdna.oracle import from_bf16, to_bf16
 from npu.xdna.overlay import overlay
@@ -58,13 +59,17 @@ class EncoderDesign:
         return {f"{name} {spans}".replace(",", "").replace(" ", "_"): units for name, units in parts.items()}
 
     def design(self, stacks: Mapping[str, int]) -> Design:
-        """The overlay with all sequences, the canary's among them. stacks: what the kernels need, bytes by name."""
+        """The overlay with all sequences. stacks: what the kernels need, bytes by name."""
+        return overlay(stacks, self.sequences())
+
+    def sequences(self) -> tuple[HostSequence, ...]:
+        """All of them, the canary's among them."""
         encoders = (
             plan.composer.sequence(name, units, self.work)
             for plan in self.plans
             for name, units in self.dispatches(plan).items()
         )
-        return overlay(stacks, (*encoders, self.canary.sequence()))
+        return (*encoders, self.canary.sequence())
 
 
 class Encoder:

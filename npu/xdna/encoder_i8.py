@@ -7,6 +7,7 @@ and the log-mel features, for which there are no 8-bit kernels.
 from __future__ import annotations
 
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +16,10 @@ from npu.weights import Array
 from npu.xdna import matrices, oracle
 from npu.xdna.float_encoder import gathered
 from npu.xdna.oracle import Rows
-from npu.xdna.quant import HEAD_SHIFT, Cross, Heads, Layer, Normalisation, Product, QuantisedEncoder
+from npu.xdna.quant import Cross, Layer, QuantisedEncoder
+from npu.xdna.quant_parts import HEAD_SHIFT, Heads, Normalisation, Product
 
 Fixed = NDArray[np.int16]
-ROTATED_STEP = 16  # pairs that `rope_i16` turns at once
 
 
 class Operators(Protocol):
@@ -39,8 +40,16 @@ class Operators(Protocol):
     def rescale(self, x: Fixed, down: int) -> Fixed:
         """Divided by 2^down."""
 
-    def attend(self, query: Rows, key: Rows, value: Rows, shifts: tuple[int, int]) -> Fixed:
-        """One head's queries over its keys and values, the values' scales in 65,280ths -> 256ths [queries, width]."""
+    def gate(self, hidden: Fixed, gate: Fixed, table: Fixed, shift: int) -> Fixed:
+        """hidden times the table's function of its gate, divided by 2^shift."""
+
+    def attend(
+        self, query: Rows, key: Rows, value: Rows, shifts: tuple[int, int], first: int | None = None
+    ) -> Fixed:
+        """One head's queries over its keys and values, the values' scales in 65,280ths -> 256ths [queries, width].
+
+        first: the position of the first query, where no query is to see keys behind its own.
+        """
 
 
 class Encoder8:
@@ -135,6 +144,9 @@ class Encoder8:
 class NumpyOperators:
     """The oracle's arithmetic over whole matrices."""
 
+    def __init__(self) -> None:
+        self._floats: WeakKeyDictionary[Product, NDArray[Any]] = WeakKeyDictionary()
+
     def layer_norm(self, x: Fixed, norm: Normalisation) -> Rows:
         return matrices.layer_norm(x, norm.gain, norm.offset, norm.epsilon)
 
@@ -142,7 +154,10 @@ class NumpyOperators:
         return matrices.quantise(x, gain)
 
     def product(self, rows: Rows, product: Product, residual: Fixed | None = None) -> Fixed:
-        sums = oracle.product(rows[0], product.values)
+        values = self._floats.get(product)
+        if values is None:
+            values = self._floats[product] = matrices.in_floats(product.values)
+        sums = (rows[0].astype(values.dtype) @ values).astype(np.int64)
         return oracle.epilogue(
             sums, product.channel, rows[1], product.bias, product.channel_shift, product.token_shift,
             product.table, residual,
@@ -154,12 +169,17 @@ class NumpyOperators:
     def rescale(self, x: Fixed, down: int) -> Fixed:
         return matrices.rescale(x, down)
 
-    def attend(self, query: Rows, key: Rows, value: Rows, shifts: tuple[int, int]) -> Fixed:
-        return matrices.attention(query, key, value, shifts)
+    def gate(self, hidden: Fixed, gate: Fixed, table: Fixed, shift: int) -> Fixed:
+        return oracle.swiglu(hidden, gate, table, shift)
+
+    def attend(
+        self, query: Rows, key: Rows, value: Rows, shifts: tuple[int, int], first: int | None = None
+    ) -> Fixed:
+        return matrices.attention(query, key, value, shifts, first)
 
 
 def value_scales(scale: NDArray[np.int32], factor: int) -> NDArray[np.int32]:
-    """Scales of values as `attention_step` takes them."""
+    """Scales of values as `attention_step_i8` takes them."""
     found = oracle.round_even(scale.astype(np.int64) * factor, HEAD_SHIFT)
     return np.minimum(found, oracle.VALUE_STEPS).astype(np.int32)
 

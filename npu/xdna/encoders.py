@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npu.backends.reference import gelu
-from npu.weights import Attention, Convolution, EncoderLayer, Matrix, Norm, Weights
+from npu.weights import Convolution, EncoderLayer, Norm, Weights
 from npu.whisper_weights import FRAMES_PER_STATE, WhisperWeights
 from npu.xdna.composer import LANE, Composer, Function, Region, Seen, View
 from npu.xdna.composition import Constants, Lengths
 from npu.xdna.gemm import SIDE, SPAN
+from npu.xdna.lanes import in_lanes, own, projections
 from npu.xdna.overlay import DEPTH
 
 Array = NDArray[Any]
@@ -152,8 +153,8 @@ def _layers(
         composer.unit(f"layer {i} queries, keys, values")
         name = f"layer {i} "
         composer.norm(name + "attention norm", x, layer.attention_norm.gain, layer.attention_norm.offset, h)
-        matrix, bias = _projections(layer.attention, heads, lanes)
-        composer.product(name + "queries, keys, values", _own(h, width), matrix, qkv, bias=bias)
+        matrix, bias = projections(layer.attention, heads, lanes)
+        composer.product(name + "queries, keys, values", own(h, width), matrix, qkv, bias=bias)
         if angles is not None:
             composer.turn(name + "rotation", qkv, 2 * lanes, angles)
         composer.unit(f"layer {i} attention")
@@ -163,15 +164,15 @@ def _layers(
         )  # fmt: skip
         composer.unit(f"layer {i} output")
         output = layer.attention.output
-        matrix = _in_lanes(output.dense().T, heads, lanes).T
+        matrix = in_lanes(output.dense().T, heads, lanes).T
         composer.product(name + "output", seen.view(), matrix, x, bias=output.bias, other=x)
         composer.unit(f"layer {i} up")
         up, down = layer.up, layer.down
         composer.norm(name + "network norm", x, layer.network_norm.gain, layer.network_norm.offset, h)
         hidden = hidden or composer.region(x.rows, up.shape[1])
-        composer.product(name + "up", _own(h, width), up.dense(), hidden, bias=up.bias, function=GELU)
+        composer.product(name + "up", own(h, width), up.dense(), hidden, bias=up.bias, function=GELU)
         composer.unit(f"layer {i} down")
-        composer.product(name + "down", _own(hidden, up.shape[1]), down.dense(), x, bias=down.bias, other=x)
+        composer.product(name + "down", own(hidden, up.shape[1]), down.dense(), x, bias=down.bias, other=x)
     composer.norm("last norm", x, last.gain, last.offset, h)
     return h
 
@@ -180,31 +181,7 @@ def _states(lengths: Lengths) -> int:
     return int(lengths["states"])
 
 
-def _own(x: Region, width: int) -> View:
-    """The columns of a matrix without those that fill its spans."""
-    return x.view(width=-(-width // DEPTH) * DEPTH)
-
-
 def _flat(convolution: Convolution) -> Array:
     """[taps * in, out]."""
     kernel = convolution.kernel.transpose(2, 1, 0)
     return kernel.reshape(-1, kernel.shape[2])
-
-
-def _projections(attention: Attention, heads: int, lanes: int) -> tuple[Array, Array]:
-    """[width, 3 * lanes * 64] and what is added to it."""
-    parts = (attention.query, attention.key, attention.value)
-    matrix = np.concatenate([_in_lanes(part.dense(), heads, lanes) for part in parts], axis=1)
-    bias = np.concatenate([_in_lanes(_bias(part)[None], heads, lanes)[0] for part in parts])
-    return matrix, bias
-
-
-def _bias(matrix: Matrix) -> Array:
-    return np.zeros(matrix.shape[1], np.float32) if matrix.bias is None else matrix.bias
-
-
-def _in_lanes(x: Array, heads: int, lanes: int) -> Array:
-    """[rows, heads * width] -> [rows, lanes * 64]."""
-    apart = x.reshape(len(x), heads, -1)
-    wide = np.pad(apart, ((0, 0), (0, lanes - heads), (0, LANE - apart.shape[2])))
-    return wide.reshape(len(x), -1)

@@ -19,7 +19,9 @@ from npu.moonshine import POSITIONS, TINY
 from npu.tokens import ListedTokenizer, Tokenizer
 from npu.weights import Attention, DecoderLayer, Dense, EncoderLayer, Matrix, Weights
 from npu.whisper import architecture_of
-from npu.xdna.float_encoder import FloatEncoder, of_moonshine, of_whisper
+from npu.xdna import float_decoder, float_encoder
+from npu.xdna.float_decoder import FloatDecoder
+from npu.xdna.float_encoder import FloatEncoder
 
 _AnyLayer = TypeVar("_AnyLayer", EncoderLayer, DecoderLayer)
 
@@ -29,6 +31,7 @@ class FloatModel:
     """Everything of it."""
 
     encoder: FloatEncoder
+    decoder: FloatDecoder
     reference: Reference
     architecture: Architecture
     tokenizer: Tokenizer
@@ -40,12 +43,14 @@ def float_model(named: Named, models_dir: Path | None = None) -> FloatModel:
     if named.embedded:
         weights = in_floats(shipped_weights())
         tokenizer = ListedTokenizer.read(shipped(TOKENIZER))
-        return FloatModel(of_moonshine(weights), ReferenceBackend(TINY, weights), TINY, tokenizer, POSITIONS)
+        reference = ReferenceBackend(TINY, weights)
+        encoder, decoder = float_encoder.of_moonshine(weights), float_decoder.of_moonshine(weights)
+        return FloatModel(encoder, decoder, reference, TINY, tokenizer, POSITIONS)
     folder = folder_of(named, models_dir)
     checkpoint = Checkpoint(folder)
     architecture = architecture_of(checkpoint)
     return FloatModel(
-        of_whisper(checkpoint), WhisperReference(architecture, checkpoint), architecture,
+        float_encoder.of_whisper(checkpoint), float_decoder.of_whisper(checkpoint), WhisperReference(architecture, checkpoint), architecture,
         HuggingFaceTokenizer.read(folder), checkpoint.sizes.states,
     )  # fmt: skip
 

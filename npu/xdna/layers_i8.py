@@ -21,7 +21,8 @@ from npu.xdna.encoder_i8 import numpy_encoder
 from npu.xdna.gemm import SIDE, SPAN, TILE
 from npu.xdna.oracle import Rows
 from npu.xdna.overlay_i8 import overlay
-from npu.xdna.quant import Product, QuantisedEncoder
+from npu.xdna.quant import QuantisedEncoder
+from npu.xdna.quant_parts import Product
 from npu.xdna.runtime import Built, Command, Npu
 from streaming.errors import ModelError
 

@@ -1,9 +1,9 @@
 """The oracle's arithmetic over whole matrices at once: what makes minutes of speech in 8 bits a matter of minutes.
 
 Every function gives, bit for bit, what the kernels give tile by tile, because nothing in it is rounded where they do
-not round. Products run in float64: a sum of 8-bit products stays below 2^53 whatever its depth (2^14 a term), so that
-every partial sum is an integer that float64 holds, and the order of summation does not matter. All else is 64-bit
-integers, which no step here can overflow where the kernels' own 64 bits do not.
+not round. Products run in floats: a term is below 2^14, so that up to a depth of 1,024 every partial sum is an integer
+that float32 holds, and up to any depth one that float64 does, and the order of summation does not matter. All else is
+64-bit integers, which no step here can overflow where the kernels' own 64 bits do not.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from npu.xdna.oracle import (
 _STEPS = 127  # a row's largest magnitude
 _RANGE_BITS = 22  # of what the scaled deviations of a row are brought to
 _ONE = 16  # fraction bits of weights
+_EXACT_DEPTH = 1024  # terms below 2^14, and sums up to 2^24: what float32 holds
 
 
 def layer_norm(x: NDArray[np.int16], gain: NDArray[Any], offset: NDArray[Any], epsilon: int) -> Rows:
@@ -54,15 +55,22 @@ def quantise(x: NDArray[np.int16], gain: NDArray[Any]) -> Rows:
 
 
 def rescale(x: NDArray[np.int16], down: int) -> NDArray[np.int16]:
-    """x / 2^down: what `swiglu_i16` makes of it with a gate of 8, which its table leaves as it is."""
+    """x / 2^down, as `add_half_i16` adds a residual to nothing."""
     return round_even(x, down).astype(np.int16) if down else x
 
 
-def attention(query: Rows, key: Rows, value: Rows, shifts: tuple[int, int]) -> NDArray[np.int16]:
+def in_floats(values: NDArray[np.int8]) -> NDArray[Any]:
+    """A matrix [k, n] of values within +-127, in a type whose products with such rows are exact."""
+    return values.astype(np.float32 if len(values) <= _EXACT_DEPTH else np.float64)
+
+
+def attention(
+    query: Rows, key: Rows, value: Rows, shifts: tuple[int, int], first_query: int | None = None
+) -> NDArray[np.int16]:
     """Queries [queries, width] over keys and values [keys, width], all queries at once.
 
     The scales and shifts are as of `oracle.attention`, which sees keys in the same blocks of 64 -> 256ths
-    [queries, width].
+    [queries, width]. first_query: its position, where no query is to see keys behind its own.
     """
     (q, q_scale), (k, k_scale), (v, v_scale) = (
         (x.astype(np.float64), s.astype(np.int64)) for x, s in (query, key, value)
@@ -74,11 +82,17 @@ def attention(query: Rows, key: Rows, value: Rows, shifts: tuple[int, int]) -> N
         sums = (q @ k[span].T).astype(np.int64)
         u = saturate(round_even(sums * k_scale[span], shifts[1]), 32)
         scores = np.clip(round_even(u * q_scale[:, None], shifts[0]), -SCORE_LIMIT, SCORE_LIMIT)
+        if first_query is not None:
+            later = (
+                np.arange(first, first + scores.shape[1])
+                > np.arange(first_query, first_query + len(q))[:, None]
+            )
+            scores[later] = MASKED
         most = np.maximum(highest, scores.max(axis=1))
         moved = (most > highest) & (total > 0)
         factor = np.where(moved, power(most - highest), 1 << _ONE)
         total, o = round_even(total * factor, _ONE), round_even(o * factor[:, None], _ONE)
-        weights = power(most[:, None] - scores)
+        weights = np.where(scores == MASKED, 0, power(most[:, None] - scores))
         total += weights.sum(axis=1)
         p = (weights * v_scale[span] + (1 << 23)) >> 24
         o += (p.astype(np.float64) @ v[span]).astype(np.int64)

@@ -1,11 +1,11 @@
-"""A quantised encoder as a file of NumPy arrays, named by where they stand in it; kept in the cache folder."""
+"""A quantised model as a file of NumPy arrays, named by where they stand in it; kept in the cache folder."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import UnionType
@@ -17,52 +17,53 @@ from numpy.typing import NDArray
 from npu.embedded import write_atomically
 from npu.kept import cache_key
 from npu.weights import Array
-from npu.xdna.float_encoder import FloatEncoder
-from npu.xdna.quant import Progress, QuantisedEncoder, quantise
+from npu.xdna.float_model import FloatModel
+from npu.xdna.quant import Progress
+from npu.xdna.quant_model import QuantisedModel, quantise_model
 from streaming.errors import ModelError
 
 FORMAT = 1  # raised whenever other numbers come of the same weights and recordings
 
 
-def kept_encoder(
-    encoder: FloatEncoder, windows: list[Array], most_frames: int, cache_dir: Path, progress: Progress
-) -> tuple[QuantisedEncoder, Path]:
-    """The quantised encoder out of the cache folder, or a new one, which is then kept; and its file.
+def kept_model(
+    model: FloatModel, audio: Sequence[Array], cache_dir: Path, progress: Progress
+) -> tuple[QuantisedModel, Path]:
+    """The quantised model out of the cache folder, or a new one, which is then kept; and its file.
 
-    windows: what to calibrate on; other windows make another file. ModelError where the folder cannot be written.
+    audio: pieces of speech [n] to calibrate on; others make another file. ModelError where the folder cannot be written.
     """
-    key = cache_key(FORMAT, encoder.identity, most_frames, *(hash_of(each) for each in windows))
-    file = cache_dir / f"{encoder.name}-int8-{key}.npz"
+    key = cache_key(FORMAT, model.encoder.identity, *(hash_of(each) for each in audio))
+    file = cache_dir / f"{model.architecture.name}-int8-{key}.npz"
     if file.is_file():
         try:
             return read(file), file
         except ModelError as error:
             progress(f"{error} It is made again.")
-    found = quantise(encoder, windows, most_frames, progress)
+    found = quantise_model(model, audio, progress)
     write(found, file)
     return found, file
 
 
-def write(quantised: QuantisedEncoder, file: Path) -> None:
+def write(quantised: QuantisedModel, file: Path) -> None:
     """ModelError where the folder cannot be written."""
     stream = io.BytesIO()
     np.savez(stream, allow_pickle=False, **dict(_named(quantised, "")))
     write_atomically(file, stream.getvalue())
 
 
-def read(file: Path) -> QuantisedEncoder:
+def read(file: Path) -> QuantisedModel:
     """ModelError where it is no whole file of this format."""
     try:
         with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as arrays:
-            found: QuantisedEncoder = _made(QuantisedEncoder, "", dict(arrays))
+            found: QuantisedModel = _made(QuantisedModel, "", dict(arrays))
             return found
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise ModelError(f"{file} holds no quantised encoder ({error}).") from error
+        raise ModelError(f"{file} holds no quantised model ({error}).") from error
 
 
-def hash_of(window: Array) -> str:
-    """Of its samples or features."""
-    return hashlib.sha256(np.ascontiguousarray(window).tobytes()).hexdigest()
+def hash_of(audio: Array) -> str:
+    """Of its samples."""
+    return hashlib.sha256(np.ascontiguousarray(audio).tobytes()).hexdigest()
 
 
 def _named(value: Any, name: str) -> Iterator[tuple[str, NDArray[Any]]]:
@@ -90,5 +91,6 @@ def _made(kind: Any, name: str, arrays: Mapping[str, NDArray[Any]]) -> Any:
             _made(get_args(kind)[0], f"{name}.{at}", arrays) for at in range(int(arrays[f"{name}.count"]))
         )
     if get_origin(kind) is UnionType:
-        return _made(get_args(kind)[0], name, arrays) if name in arrays else None
+        there = name in arrays or any(each.startswith(f"{name}.") for each in arrays)
+        return _made(get_args(kind)[0], name, arrays) if there else None
     return int(arrays[name]) if kind is int else arrays[name]

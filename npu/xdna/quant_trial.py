@@ -1,22 +1,17 @@
-"""What a model hears with its encoder in 8 bits, and what it hears in float32: the same recordings, the same decoder."""
+"""What a model hears in 8 bits, and what it hears in float32, of the same recordings."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from npu.backends.quantised import QuantisedBackend
-from npu.backends.reference import Array
 from npu.model import Backend
 from npu.transcriber import ModelTranscriber
+from npu.weights import Array
 from npu.word_errors import plain_words, word_errors
 from npu.xdna.float_model import FloatModel
-from npu.xdna.quant import QuantisedEncoder
-from streaming.window import SAMPLE_RATE, Purpose, Window
-
-LONGEST_S = 30  # of what is heard at once
+from npu.xdna.quant_model import QuantisedModel, pieces
+from streaming.window import Purpose, Window
 
 
 @dataclass(frozen=True)
@@ -24,47 +19,46 @@ class Heard:
     """A recording's text."""
 
     in_float: str
-    in_eight: str
+    encoder: str  # with the encoder in 8 bits
+    whole: str  # with the decoder in 8 bits as well
 
     @property
     def words(self) -> int:
-        """Of the text in float32."""
+        """In float32."""
         return len(plain_words(self.in_float))
 
     @property
+    def changed_by_encoder(self) -> int:
+        """Words that are others, missing, or more with the encoder in 8 bits."""
+        return self._changed(self.encoder)
+
+    @property
     def changed(self) -> int:
-        """Words of it that are others, missing, or more in 8 bits."""
-        return word_errors(plain_words(self.in_float), plain_words(self.in_eight))
+        """The same with all of the model."""
+        return self._changed(self.whole)
+
+    def _changed(self, text: str) -> int:
+        return word_errors(plain_words(self.in_float), plain_words(text))
 
 
 class Trial:
-    """Both models, resident."""
+    """The model in float32, with its encoder in 8 bits, and as a whole."""
 
-    def __init__(self, model: FloatModel, quantised: QuantisedEncoder) -> None:
-        in_eight = QuantisedBackend(model.architecture, model.reference, model.encoder, quantised)
-        self._float, self._eight = (
-            ModelTranscriber(each, model.architecture, model.tokenizer) for each in _both(model, in_eight)
+    def __init__(self, model: FloatModel, quantised: QuantisedModel) -> None:
+        self._model = model
+        backends: tuple[Backend, ...] = (
+            model.reference,
+            QuantisedBackend(model, quantised.encoder),
+            QuantisedBackend(model, quantised.encoder, quantised.decoder),
         )
+        self._transcribers = [
+            ModelTranscriber(each, model.architecture, model.tokenizer) for each in backends
+        ]
 
     def hear(self, audio: Array) -> Heard:
         """audio [n] at 16 kHz, of any length."""
-        texts = []
-        for transcriber in (self._float, self._eight):
-            found = []
-            for piece in pieces(audio, self._longest(transcriber)):
-                hypothesis = transcriber.transcribe(Window(0, 0, piece, (), (), Purpose.FINAL))
-                found += [word.text for word in hypothesis.words]
-            texts.append(" ".join(found))
-        return Heard(*texts)
+        return Heard(*(self._text(each, audio) for each in self._transcribers))
 
-    def _longest(self, transcriber: ModelTranscriber) -> int:
-        return round(min(LONGEST_S, transcriber.context_s or LONGEST_S) * SAMPLE_RATE)
-
-
-def pieces(audio: Array, longest: int) -> Iterator[Array]:
-    """audio [n] in equal parts of at most so many samples."""
-    yield from np.array_split(audio, max(1, -(-len(audio) // longest)))
-
-
-def _both(model: FloatModel, in_eight: QuantisedBackend) -> Sequence[Backend]:
-    return model.reference, in_eight
+    def _text(self, transcriber: ModelTranscriber, audio: Array) -> str:
+        windows = (Window(0, 0, piece, (), (), Purpose.FINAL) for piece in pieces(audio, self._model))
+        return " ".join(word.text for window in windows for word in transcriber.transcribe(window).words)

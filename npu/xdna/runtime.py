@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import importlib
 import logging
+import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -69,7 +70,9 @@ class Command:
 
 
 class Npu:
-    """An opened NPU. For one thread at a time; contexts are made when they are needed, and kept up to the limit."""
+    """An opened NPU. Commands of several threads wait for each other; contexts are made when they are needed, and kept
+    up to the limit.
+    """
 
     def __init__(self, xrt: Any, timeout_ms: int = _TIMEOUT_MS) -> None:
         """NpuUnavailable where there is none, or another generation."""
@@ -78,6 +81,7 @@ class Npu:
         self._loaded: OrderedDict[str, _Loaded] = OrderedDict()
         self.recoveries = 0  # contexts that were made anew after a failure
         self.dispatches = 0  # commands that were done
+        self._one = threading.Lock()
         try:
             self._device = xrt.device(0)
             self.name = str(self._device.get_info(xrt.xrt_info_device.name))
@@ -106,7 +110,8 @@ class Npu:
     def load(self, built: Built) -> None:
         """Partitions the array for a package and keeps the context for its commands; NpuUnavailable says why not."""
         try:
-            self._context(built)
+            with self._one:
+                self._context(built)
         except NpuUnavailable:
             raise
         except Exception as error:
@@ -114,18 +119,20 @@ class Npu:
 
     def run(self, built: Built, commands: Sequence[Command]) -> None:
         """Has the commands done in order; buffers are synchronised by the caller. NpuUnavailable if it fails twice."""
-        try:
-            self._submit(built, commands)
-        except NpuUnavailable as error:
-            logger.warning("the NPU failed on %s and is tried once more: %s", built.name, error)
-            self._drain()
-            self.recoveries += 1
-            self._submit(built, commands)
-        self.dispatches += len(commands)
+        with self._one:
+            try:
+                self._submit(built, commands)
+            except NpuUnavailable as error:
+                logger.warning("the NPU failed on %s and is tried once more: %s", built.name, error)
+                self._drain()
+                self.recoveries += 1
+                self._submit(built, commands)
+            self.dispatches += len(commands)
 
     def close(self) -> None:
         """Gives its contexts back."""
-        self._drain()
+        with self._one:
+            self._drain()
 
     def _submit(self, built: Built, commands: Sequence[Command]) -> None:
         try:

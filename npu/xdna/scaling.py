@@ -18,7 +18,7 @@ Floats = NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class Requantiser:
-    """How `epilogue_i16` brings sums to the unit of its output."""
+    """How the epilogue brings sums to the unit of its output."""
 
     channel: NDArray[np.int32]  # [n]
     channel_shift: int
@@ -43,7 +43,7 @@ def requantiser(scale: Floats, depth: int, token_bits: int, unit: float) -> Requ
 
 @dataclass(frozen=True, eq=False)
 class AttentionScales:
-    """What `attention_step` is given."""
+    """What `attention_step_i8` is given."""
 
     query: NDArray[np.int32]  # [queries]
     key: NDArray[np.int32]  # [keys]

@@ -27,7 +27,8 @@ from npu.xdna.gemm import SPAN
 from npu.xdna.host_kernels import HostKernels
 from npu.xdna.oracle import TILE, Rows, blocked, unblocked
 from npu.xdna.packages import folder_of_packages
-from npu.xdna.quant import Normalisation, Product, QuantisedEncoder, quantise
+from npu.xdna.quant import QuantisedEncoder, quantise
+from npu.xdna.quant_parts import Normalisation, Product
 from npu.xdna.toolchain import Toolchain
 from streaming.window import SAMPLE_RATE
 
@@ -218,20 +219,29 @@ class KernelOperators:
             out[here] = unblocked(tile)
         return out[: len(x), : x.shape[1]]
 
-    def attend(self, query: Rows, key: Rows, value: Rows, shifts: tuple[int, int]) -> Fixed:
+    def gate(self, hidden: Fixed, gate: Fixed, table: Fixed, shift: int) -> Fixed:
+        wide, gates = padded(hidden, 1, HALF), padded(gate, 1, HALF)
+        out = np.zeros(wide.shape, np.int16)
+        self._ask("swiglu_i16", wide, gates, table, out, out.size, shift)
+        return out[:, : hidden.shape[1]]
+
+    def attend(
+        self, query: Rows, key: Rows, value: Rows, shifts: tuple[int, int], first: int | None = None
+    ) -> Fixed:
         (q, q_scale), (k, k_scale), (v, v_scale) = (
             (padded(x), np.pad(scale, (0, -len(scale) % TILE))) for x, scale in (query, key, value)
         )
         out, count = np.zeros(q.shape, np.int16), len(query[0])
-        for first in range(0, len(q), TILE):
+        for own in range(0, len(q), TILE):
             rows, o, turned = (
-                slice(first, first + TILE),
+                slice(own, own + TILE),
                 np.zeros(TILE * TILE, np.int32),
                 np.zeros(4096, np.int8),
             )
             statistics, tiles = np.zeros((8, TILE), np.int32), np.zeros((3, 4096), np.int8)
             statistics[SCALES], tiles[0] = q_scale[rows], blocked(q[rows], 4, 8).ravel()
-            kept = words(2, len(key[0]), 0, *shifts, first, min(count - first, TILE))
+            number = own + (first or 0)
+            kept = words(2, len(key[0]), int(first is not None), *shifts, number, min(count - own, TILE))
             self._ask("attention_start_i8", statistics, o)
             for at in range(0, len(k), TILE):
                 span = slice(at, at + TILE)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from npu.xdna import overlay_i8
 from npu.xdna.core_program import FOR_EVER, CoreProgram, memref
 from npu.xdna.design import (
     Acquire,
@@ -30,7 +31,6 @@ from npu.xdna.design import (
     Worker,
 )
 from npu.xdna.gemm import gemm
-from npu.xdna.linear import linear
 from npu.xdna.mel_design import Window, mel_design
 from npu.xdna.operations import Integer, Integers, Operation, Region, Symbol, Value
 from npu.xdna.overlay import overlay
@@ -240,9 +240,9 @@ def agrees(design: Design, worker: Worker) -> int:
 STACKS: Mapping[str, int] = Counter()
 DESIGNS: Mapping[str, Callable[[], Design]] = {
     "gemm": lambda: gemm(STACKS, ()),
-    "linear": lambda: linear(STACKS, (), np.zeros(257, np.int16)),
     "log-mel": lambda: mel_design(STACKS, (Window(20, 80),)),
     "overlay": lambda: overlay(STACKS, ()),
+    "overlay in 8 bits": lambda: overlay_i8.overlay(STACKS, ()),
 }
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from npu.xdna import oracle
+from npu.xdna import overlay, overlay_i8
 from npu.xdna.cost import (
     CONSERVATIVE,
     EXPECTED,
@@ -24,7 +24,6 @@ from npu.xdna.cost import (
 )
 from npu.xdna.design import Await, Block, Design, Element, Fifo, Pattern, Stage, Start, Tile
 from npu.xdna.gemm import Shape, gemm
-from npu.xdna.linear import Layer, linear
 from streaming.errors import ModelError
 
 SIDE = 4  # rows and columns of cores
@@ -192,7 +191,7 @@ def test_a_deep_product() -> None:
 
 def test_what_nobody_measured() -> None:
     """It may take half as long or three times as long."""
-    found = price(*stage_of(SHAPE, {"attention_step": 10}), EXPECTED)
+    found = price(*stage_of(SHAPE, {"attention_step_i8": 10}), EXPECTED)
     for part in found.parts.values():
         assert (part.low, part.high) == pytest.approx((part.expected / 2, part.expected * 3))
 
@@ -219,7 +218,6 @@ def test_a_kernel_without_a_price() -> None:
 
 def test_every_kernel_of_the_designs() -> None:
     """Has a price."""
-    table = oracle.activation_table(lambda x: x)
     stacks = dict.fromkeys(KERNELS, 0)
-    designs = (gemm(stacks, (SHAPE,)), linear(stacks, (Layer(SHAPE),), table))
+    designs = (gemm(stacks, (SHAPE,)), overlay_i8.overlay(stacks, ()), overlay.overlay(stacks, ()))
     assert {function.name for design in designs for function in design.functions} <= set(KERNELS)

@@ -13,7 +13,7 @@ from npu.xdna.encoder_i8 import Operators, value_scales
 from npu.xdna.gemm import STACK
 from npu.xdna.host_kernels import HostKernels
 from npu.xdna.oracle import TILE, blocked, unblocked
-from npu.xdna.quant import Normalisation
+from npu.xdna.quant_parts import Normalisation
 from npu.xdna.target import NPU1
 
 Values = NDArray[Any]

@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from npu.moonshine import TINY
 from npu.weights import Weights
-from npu.xdna import assembly
+from npu.xdna import assembly, overlay_i8
 from npu.xdna.check import check
+from npu.xdna.composer_i8 import Composer8
+from npu.xdna.composition import Constants
 from npu.xdna.design import (
     Acquire,
     Await,
@@ -43,18 +45,16 @@ from npu.xdna.design import (
 from npu.xdna.dialect.verifier import verify
 from npu.xdna.encoder import EncoderDesign
 from npu.xdna.gemm import Shape, gemm
-from npu.xdna.linear import Layer, linear
 from npu.xdna.mel_design import Window, mel_design
 from npu.xdna.mlir import module, text
 from npu.xdna.operations import Integer, Integers, Loops, LoopsOfEach, Operation
 from npu.xdna.passthrough import passthrough
+from npu.xdna.quant import Heads, Normalisation, Product
 from npu.xdna.single_core import single_core
 from npu.xdna.toolchain import MLIR_AIE
 from streaming.errors import ModelError
 
 GOLDEN = Path(__file__).parent / "golden"
-TABLE = np.arange(257)
-LAYERS = (Layer(Shape(256, 128, 512)), Layer(Shape(512, 64, 512), residual=True))
 
 
 class Stacks(dict[str, int]):
@@ -143,6 +143,21 @@ def encoder(weights: Weights) -> Design:
     return replace(design, sequences=design.sequences[:8])
 
 
+def in_eight_bits() -> Design:
+    """Every operation of the overlay in 8 bits."""
+    composer, ones, none = Composer8(Constants(np.uint8)), np.ones(768, np.int32), np.zeros(768, np.float32)
+    composer.unit("all")
+    x, rows, seen = composer.wide(256, 300), composer.narrow(256, 300), composer.wide(256, 256)
+    qkv, heads = composer.wide(256, 768), composer.heads(256, 4)
+    composer.norm("norm", x, Normalisation(ones[:300], ones[:300], 1, none[:300], none[:300]), rows)
+    product = Product(np.ones((300, 768), np.int8), ones, ones, 8, 8, 0)
+    composer.product("product", rows, [product], qkv, qkv)
+    composer.quantise_heads("heads", qkv, Heads((22, 22), ones[:4], none[:4].astype(float)), None, heads)
+    composer.attention("attention", heads, (22, 22), seen, lambda lengths: 256)
+    composer.quantise("seen", seen, ones[:256], rows)
+    return overlay_i8.overlay(Stacks(), (composer.sequence("all", composer.units, composer.work),))
+
+
 SMALL: Mapping[str, Callable[[], Design]] = {"passing": passing, "choosing": choosing}
 DESIGNS: Mapping[str, Callable[[Weights], Design]] = {
     "passing": lambda _: passing(),
@@ -150,7 +165,7 @@ DESIGNS: Mapping[str, Callable[[Weights], Design]] = {
     "passthrough": lambda _: passthrough(),
     "single core": lambda _: single_core(Stacks()),
     "gemm": lambda _: gemm(Stacks(), (Shape(256, 128, 512), Shape(512, 64, 256))),
-    "linear": lambda _: linear(Stacks(), LAYERS, TABLE.astype(np.int16)),
+    "in 8 bits": lambda _: in_eight_bits(),
     "log-mel": lambda _: mel_design(Stacks(), (Window(260, 80), Window(20, 80))),
     "log-mel, 128": lambda _: mel_design(Stacks(), (Window(3000, 128),)),
     "encoder": encoder,

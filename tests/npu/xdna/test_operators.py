@@ -19,7 +19,7 @@ from npu.xdna import oracle
 from npu.xdna.encoder_i8 import Operators, fixed
 from npu.xdna.host_kernels import HostKernels
 from npu.xdna.oracle import TILE, Rows, blocked, unblocked
-from npu.xdna.quant import Normalisation, Product
+from npu.xdna.quant_parts import Normalisation, Product
 from npu.xdna.scaling import attention_scales, fraction_bits, requantiser, smoothing
 from streaming.window import SAMPLE_RATE
 

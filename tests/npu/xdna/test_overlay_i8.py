@@ -19,7 +19,7 @@ from npu.xdna.gemm import SIDE, TILE
 from npu.xdna.host_kernels import HostKernels
 from npu.xdna.oracle import Rows
 from npu.xdna.overlay_i8 import overlay
-from npu.xdna.quant import Heads, Normalisation, Product
+from npu.xdna.quant_parts import Heads, Normalisation, Product
 from npu.xdna.scaling import requantiser
 
 Bytes = NDArray[np.uint8]

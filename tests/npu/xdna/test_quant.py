@@ -1,4 +1,4 @@
-"""Quantised encoders on real speech: each operator, each layer and the whole against float32, and the file they live in."""
+"""Quantised models on real speech: each operator, each layer and the whole against float32, and the file they live in."""
 
 from __future__ import annotations
 
@@ -10,15 +10,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from npu.checkpoint import Checkpoint
-from npu.moonshine import TINY
-from npu.weights import Weights
-from npu.whisper import architecture_of
-from npu.xdna.encoder_i8 import numpy_encoder
-from npu.xdna.float_encoder import FloatEncoder, of_moonshine, of_whisper
-from npu.xdna.quant import QuantisedEncoder, quantise
-from npu.xdna.quant_file import kept_encoder, read, write
+from npu.backends.quantised import QuantisedBackend
+from npu.catalog import resolve
+from npu.xdna.float_model import FloatModel, float_model
+from npu.xdna.quant_file import kept_model, read, write
+from npu.xdna.quant_model import QuantisedModel, quantise_model
 from npu.xdna.quant_report import END_GOAL, OPERATOR_GOAL, Cosine, closeness
+from npu.xdna.quant_trial import Trial
 from streaming.containers import decode_container
 from streaming.errors import ModelError
 from streaming.window import SAMPLE_RATE
@@ -34,83 +32,112 @@ def unheard(_line: str) -> None:
 
 
 def spoken(name: str) -> Array:
-    """A recording of the fixtures, as the small Whisper takes it."""
+    """A recording of the fixtures."""
     with (FIXTURES / "speech" / name).open("rb") as file:
-        return architecture_of(Checkpoint(SMALL_TALK)).prepare(
-            np.concatenate(list(decode_container(file))), True
-        )
+        return np.concatenate(list(decode_container(file)))
 
 
 @pytest.fixture(scope="module")
-def moonshine(weights: Weights) -> FloatEncoder:
-    return of_moonshine(weights)
+def moonshine() -> FloatModel:
+    return float_model(resolve("moonshine-tiny"))
 
 
 @pytest.fixture(scope="module")
 def calibration(clips: dict[str, Array]) -> list[Array]:
-    return [TINY.prepare(clips[name][: 4 * SAMPLE_RATE], False) for name in ("beckett", "endgame_nagg_nell")]
+    return [clips[name][: 5 * SAMPLE_RATE] for name in ("beckett", "endgame_nagg_nell")]
 
 
 @pytest.fixture(scope="module")
-def quantised(moonshine: FloatEncoder, calibration: list[Array]) -> QuantisedEncoder:
-    return quantise(moonshine, calibration, 512, unheard)
+def quantised(moonshine: FloatModel, calibration: list[Array]) -> QuantisedModel:
+    return quantise_model(moonshine, calibration, unheard)
 
 
-def test_moonshine(moonshine: FloatEncoder, quantised: QuantisedEncoder, clips: dict[str, Array]) -> None:
-    """Every operator and layer on somebody who was not calibrated on, and what comes out in the end."""
-    window = TINY.prepare(clips["two_cities"][: 4 * SAMPLE_RATE], False)
-    found = closeness(moonshine, numpy_encoder(quantised), [window], 4)
+@pytest.fixture(scope="module")
+def small_talk() -> FloatModel:
+    return float_model(resolve(str(SMALL_TALK)))
+
+
+def test_moonshine(moonshine: FloatModel, quantised: QuantisedModel, clips: dict[str, Array]) -> None:
+    """Every operator and layer on somebody who was not calibrated on, what comes out in the end, and the same text."""
+    audio = clips["two_cities"][: 5 * SAMPLE_RATE]
+    found = closeness(moonshine, quantised, [audio])
     lowest, layer, name = found.lowest
     assert lowest >= OPERATOR_GOAL, f"{name} of layer {layer}"
     assert min(each["network"] for each in found.layers) > 0.9997  # without smoothing 0.9978
     assert found.sound > 0.9999
-    assert found.states >= END_GOAL
-    assert found.cross >= END_GOAL
+    assert min(found.decoder) >= OPERATOR_GOAL
+    assert min(found.states, found.cross, found.logits) >= END_GOAL
+    assert found.seconds == 5
+    heard = Trial(moonshine, quantised).hear(audio)
+    assert heard.in_float == heard.encoder == heard.whole
+    assert "best of times" in heard.whole
 
 
-def test_whisper() -> None:
-    """Its convolutions are in 8 bits, too."""
-    encoder = of_whisper(Checkpoint(SMALL_TALK))
-    in_eight = quantise(encoder, [spoken("english-1.flac"), spoken("spanish-1.flac")], 500, unheard)
-    assert len(in_eight.convolutions) == 2
-    found = closeness(encoder, numpy_encoder(in_eight), [spoken("english-pair.flac")], 5)
+def test_whisper(small_talk: FloatModel) -> None:
+    """Its convolutions are in 8 bits, too; recordings longer than its context are heard part by part."""
+    audio = [spoken("english-1.flac"), spoken("spanish-1.flac")]
+    in_eight = quantise_model(small_talk, audio, unheard)
+    assert len(in_eight.encoder.convolutions) == 2
+    found = closeness(small_talk, in_eight, [spoken("english-2.flac")])
     assert found.lowest[0] >= OPERATOR_GOAL
-    assert min(found.sound, found.states, found.cross) >= OPERATOR_GOAL
+    assert min(found.sound, found.states, found.cross, found.logits, *found.decoder) >= OPERATOR_GOAL
+    heard = Trial(small_talk, in_eight).hear(spoken("spanish-three.flac"))
+    assert (heard.changed_by_encoder, heard.changed) == (0, 0)
+    assert heard.words > 10
 
 
-def test_values_have_room(quantised: QuantisedEncoder) -> None:
+def test_a_cache_of_a_decoder(
+    moonshine: FloatModel, quantised: QuantisedModel, clips: dict[str, Array]
+) -> None:
+    """Cut back and gone on with, or copied, it gives what a new one gives."""
+    backend = QuantisedBackend(moonshine, quantised.encoder, quantised.decoder)
+    window = backend.encode(clips["two_cities"][:SAMPLE_RATE])
+    cache = window.start()
+    expected = backend.extend(cache, (1, 20, 300, 400))
+    assert cache.length == 4
+    cache.truncate(2)
+    copy = cache.copy()
+    for each in (cache, copy):
+        assert np.array_equal(backend.extend(each, (300, 400)), expected[2:])
+    cache.truncate(0)
+    assert np.array_equal(backend.extend(cache, (1,)), expected[:1])
+    assert copy.attention().shape == (4, window.frames)
+
+
+def test_values_have_room(quantised: QuantisedModel) -> None:
     """Frames have as many fraction bits as fit them, fewer from layer to layer, and matrices never hold -128."""
-    bits = [bits for layer in quantised.layers for bits in (layer.output.bits, layer.down.bits)]
+    bits = [bits for layer in quantised.encoder.layers for bits in (layer.output.bits, layer.down.bits)]
     assert bits == sorted(bits, reverse=True)
-    assert all(layer.up.values.min() >= -127 for layer in quantised.layers)
+    assert all(layer.up.values.min() >= -127 for layer in quantised.encoder.layers)
 
 
-def test_a_file(quantised: QuantisedEncoder, tmp_path: Path) -> None:
+def test_a_file(quantised: QuantisedModel, tmp_path: Path) -> None:
     """Written and read, it is the same to the last number."""
-    write(quantised, tmp_path / "encoder.npz")
-    assert_same(read(tmp_path / "encoder.npz"), quantised)
+    write(quantised, tmp_path / "model.npz")
+    assert_same(read(tmp_path / "model.npz"), quantised)
 
 
-def test_the_cache(moonshine: FloatEncoder, calibration: list[Array], tmp_path: Path) -> None:
+def test_the_cache_folder(small_talk: FloatModel, tmp_path: Path) -> None:
     """Quantised once; again for other recordings, and where the file is damaged."""
     lines: list[str] = []
-    kept, file = kept_encoder(moonshine, calibration[:1], 200, tmp_path, lines.append)
+    audio = [spoken("english-1.flac")]
+    kept, file = kept_model(small_talk, audio, tmp_path, lines.append)
     assert lines
     lines.clear()
-    assert_same(kept_encoder(moonshine, calibration[:1], 200, tmp_path, lines.append)[0], kept)
+    assert_same(kept_model(small_talk, audio, tmp_path, lines.append)[0], kept)
     assert not lines
-    _, other = kept_encoder(moonshine, calibration[1:], 200, tmp_path, unheard)
+    _, other = kept_model(small_talk, [spoken("english-2.flac")], tmp_path, unheard)
     assert other != file
     file.write_bytes(file.read_bytes()[:1_000])
-    assert_same(kept_encoder(moonshine, calibration[:1], 200, tmp_path, lines.append)[0], kept)
+    assert_same(kept_model(small_talk, audio, tmp_path, lines.append)[0], kept)
     assert "made again" in lines[0]
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04"])
 def test_another_file(content: bytes, tmp_path: Path) -> None:
-    """What is no quantised encoder is refused in a sentence."""
+    """What is no quantised model is refused in a sentence."""
     (tmp_path / "other.npz").write_bytes(content)
-    with pytest.raises(ModelError, match="no quantised encoder"):
+    with pytest.raises(ModelError, match="no quantised model"):
         read(tmp_path / "other.npz")
 
 

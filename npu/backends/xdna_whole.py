@@ -1,0 +1,105 @@
+"""Everything on the AMD NPU: encoder and decoder, with the three verbs of every backend.
+
+What the NPU cannot do, because there are more tokens or states than its sequences take, is a ModelError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npu.architecture import Architecture
+from npu.checkpoint import Checkpoint
+from npu.model import Cache
+from npu.moonshine import TINY
+from npu.weights import Weights
+from npu.whisper_weights import WhisperWeights
+from npu.xdna.caches import NpuCache, Window
+from npu.xdna.decoder import Decoder, DecoderDesign, Sizes
+from npu.xdna.decoders import Parts
+from npu.xdna.design import Design
+from npu.xdna.encoder import Encoder, EncoderDesign
+from npu.xdna.gemm import SPAN
+from npu.xdna.lockstep import NpuBatch
+from npu.xdna.overlay import DEPTH, overlay
+from npu.xdna.runtime import Built, Npu
+
+Array = NDArray[Any]
+
+_MOONSHINE = Sizes(past=(0, 4, 16), states=(8, 16, 40), spans=(1, 2, 3, 5))
+
+
+class NpuBackend:
+    """A resident model."""
+
+    def __init__(
+        self, architecture: Architecture, states: Callable[[Array], Array], decoder: Decoder, device: str
+    ) -> None:
+        """states: what the encoder makes [states, width] of what it takes."""
+        self.name = architecture.name
+        self.device = device
+        self._architecture = architecture
+        self._states = states
+        self._decoder = decoder
+
+    def encode(self, audio: NDArray[np.float32], short: bool = False) -> Window:
+        """audio [n] at 16 kHz through the encoder."""
+        return self._decoder.window(self._states(self._architecture.prepare(audio, short)))
+
+    def extend(self, cache: Cache, tokens: tuple[int, ...]) -> NDArray[np.float32]:
+        """k tokens on top of the cache -> logits [k, vocabulary]."""
+        return self._decoder.extend(_own(cache), tokens)
+
+    def together(self, starts: Sequence[Cache], attended: bool) -> NpuBatch:
+        """Goes on with these decodings in lockstep."""
+        return NpuBatch(self._decoder, [_own(cache) for cache in starts], attended)
+
+
+class WholeDesign:
+    """Encoder and decoder on one overlay, which stays loaded."""
+
+    def __init__(self, encoder: EncoderDesign, decoder: DecoderDesign) -> None:
+        self.encoder = encoder
+        self.decoder = decoder
+
+    def design(self, stacks: Mapping[str, int]) -> Design:
+        """The overlay with all sequences. stacks: what the kernels need, bytes by name."""
+        return overlay(stacks, (*self.encoder.sequences(), *self.decoder.sequences()))
+
+
+Opener = Callable[[WholeDesign], tuple[Npu, Built]]  # the NPU, and the design built for it; NpuUnavailable
+
+
+def moonshine_whole(opener: Opener, weights: Weights) -> NpuBackend:
+    """Moonshine tiny; NpuUnavailable where the NPU cannot be used."""
+    encoder = EncoderDesign.moonshine(weights, TINY.heads, _MOONSHINE.spans)
+    return _opened(opener, encoder, DecoderDesign(Parts.moonshine(weights, TINY), _MOONSHINE), TINY)
+
+
+def whisper_whole(opener: Opener, checkpoint: Checkpoint, architecture: Architecture) -> NpuBackend:
+    """A Whisper checkpoint, for its whole context and for short ones; NpuUnavailable."""
+    weights = WhisperWeights(checkpoint, "fp32")
+    states, tokens = (-(-n // DEPTH) for n in (weights.sizes.states, weights.sizes.tokens))
+    spans = tuple(sorted({1, -(-weights.sizes.states // SPAN)}))
+    sizes = Sizes((0, 2, tokens, 4 * tokens), (SPAN // DEPTH, states, 4 * states), spans)
+    encoder = EncoderDesign.whisper(weights, spans)
+    decoder = DecoderDesign(Parts.whisper(weights, architecture), sizes)
+    return _opened(opener, encoder, decoder, architecture)
+
+
+def _opened(
+    opener: Opener, encoder: EncoderDesign, decoder: DecoderDesign, architecture: Architecture
+) -> NpuBackend:
+    npu, built = opener(WholeDesign(encoder, decoder))
+    return NpuBackend(
+        architecture, Encoder(npu, built, encoder).states, Decoder(npu, built, decoder), npu.name
+    )
+
+
+def _own(cache: Cache) -> NpuCache:
+    if not isinstance(cache, NpuCache):
+        raise TypeError(f"a cache of {type(cache).__name__} given to the NPU")
+    return cache
