@@ -1,7 +1,7 @@
 // Attention in bf16 of 64 queries over any number of keys and values, 32 at a time; one head, 64 wide. What lies
 // beyond a narrower head is zero.
 //
-//   scores  = q * k in float, times a scale: binary logarithms. Each is a whole number, within +-2^21, and a rest
+//   scores  = q * k in float, q times a scale first: binary logarithms. Each is a whole number, within +-2^21, and a rest
 //   masks   before the maximum: see below
 //   weights = 2^(score - the largest whole number so far), in bf16; they are summed as they are, and times v, in float
 // The largest is a whole number, so that what was summed before is divided by a power of two where a larger one comes.
@@ -100,7 +100,7 @@ KERNEL_INLINE void turn(const uint16_t *tile, uint16_t *keys) {
 struct Seen {
     int from, to;  // of the keys at hand
 
-    inline __attribute__((always_inline)) bool any() const { return from < to; }
+    inline __attribute__((always_inline)) int count() const { return to - from; }
 };
 
 // The keys of a step.
@@ -127,7 +127,7 @@ KERNEL_INLINE Seen seen_by(int query, const Keys &keys, const int32_t *kept) {
 
 #ifdef __AIE__
 
-alignas(64) constexpr int32_t kKeyOfLane[kBlock] = {0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3};
+alignas(64) constexpr uint32_t kKeyOfLane[kBlock] = {0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3};
 
 // [4][4]: a number for each row.
 KERNEL_INLINE Ints by_row(int32_t a, int32_t b, int32_t c, int32_t d) {
@@ -147,19 +147,18 @@ KERNEL_INLINE Ints largest_of_rows(const Ints &x) {
 }
 
 // Scores [8][4][4] of four queries to weights p [4][4][8]; what was summed before shrinks where a larger one comes.
-KERNEL_INLINE void weigh(const float *scores, int32_t *wholes, uint16_t *p, float *o, float scale, const Seen *seen,
+KERNEL_INLINE void weigh(const float *scores, int32_t *wholes, uint16_t *p, float *o, const Seen *seen,
                          int32_t *largest, float *sum) {
     const auto from = by_row(seen[0].from, seen[1].from, seen[2].from, seen[3].from);
-    const auto to = by_row(seen[0].to, seen[1].to, seen[2].to, seen[3].to);
+    const auto count = by_row(seen[0].count(), seen[1].count(), seen[2].count(), seen[3].count()).cast_to<uint32_t>();
     auto *weights = reinterpret_cast<bfloat16 *>(p);
-    auto key = aie::load_v<kBlock>(kKeyOfLane);
+    auto key = aie::sub(aie::load_v<kBlock>(kKeyOfLane), from.cast_to<uint32_t>());  // from 0 on it is seen
     auto most = all(kMasked);
     for (int n = 0; n < kStep * kRows; n += kBlock) {
-        const auto found =
-            power(aie::mul(aie::load_v<kBlock>(scores + n), scale).to_vector<float>(), -kLimit, kLimit);
-        const auto whole = aie::select(all(kMasked), found.exponent, aie::ge(key, from) & aie::lt(key, to));
+        const auto found = power(aie::load_v<kBlock>(scores + n), -kLimit, kLimit);
+        const auto whole = aie::select(all(kMasked), found.exponent, aie::lt(key, count));
         most = aie::max(most, whole);
-        key = aie::add(key, all(kColumnsBf16));
+        key = aie::add(key, aie::broadcast<uint32_t, kBlock>(kColumnsBf16));
         aie::store_v(wholes + n, whole);
         aie::store_v(weights + n, found.fraction);
     }
@@ -167,10 +166,9 @@ KERNEL_INLINE void weigh(const float *scores, int32_t *wholes, uint16_t *p, floa
     most = aie::max(largest_of_rows(most), before);
     auto total = aie::load_v<kBlock>(sum);
     if (!aie::lt(before, most).empty()) {
-        const auto factor = wide(two_to(aie::sub(before, most)));
-        total = aie::mul(total, factor).to_vector<float>();
-        for (int n = 0; n < kTile * kRows; n += kBlock)
-            aie::store_v(o + n, aie::mul(aie::load_v<kBlock>(o + n), factor).to_vector<float>());
+        const auto down = shrinking(aie::sub(most, before));
+        total = shrunk(total, down);
+        for (int n = 0; n < kTile * kRows; n += kBlock) aie::store_v(o + n, shrunk(aie::load_v<kBlock>(o + n), down));
         aie::store_v(largest, most);
     }
     Unit sums(total);
@@ -188,12 +186,21 @@ KERNEL_INLINE void weigh(const float *scores, int32_t *wholes, uint16_t *p, floa
     aie::store_v(sum, sums.to_vector<float>());
 }
 
+KERNEL_INLINE void scale(const uint16_t *tile, float by, uint16_t *q) {
+    const auto factor = parts(all(by));
+    for (int i = 0; i < kTile * kHalf; i += kLanes) {
+        const auto x = aie::load_v<kLanes>(reinterpret_cast<const bfloat16 *>(tile + i));
+        const auto scaled = aie::mac(aie::mul(x, factor.high), x, factor.low).to_vector<bfloat16>();
+        aie::store_v(reinterpret_cast<bfloat16 *>(q + i), scaled);
+    }
+}
+
 KERNEL_INLINE void finish(const float *o, const float *sums, uint16_t *out) {
     auto *to = reinterpret_cast<bfloat16 *>(out);
     for (int m = 0; m < kTile / kRows; ++m, sums += kBlock) {
-        const auto share = reciprocal(at_least(kLeast, aie::load_v<kBlock>(sums)));
+        const auto share = parts(reciprocal(at_least(kLeast, aie::load_v<kBlock>(sums))));
         for (int n = 0; n < kWidthN; ++n, o += kBlock, to += kBlock)
-            aie::store_v(to, aie::mul(aie::load_v<kBlock>(o), share).to_vector<bfloat16>());
+            aie::store_v(to, product(parts(aie::load_v<kBlock>(o)), share).to_vector<bfloat16>());
     }
 }
 
@@ -202,18 +209,18 @@ KERNEL_INLINE void finish(const float *o, const float *sums, uint16_t *out) {
 KERNEL_INLINE int at(int row, int column) { return column / kColumnsBf16 * kBlock + row * kColumnsBf16 + column % kColumnsBf16; }
 
 // Scores [8][4][4] of four queries to weights p [4][4][8]; what was summed before shrinks where a larger one comes.
-KERNEL_INLINE void weigh(float *scores, int32_t *wholes, uint16_t *p, float *o, float scale, const Seen *seen,
+KERNEL_INLINE void weigh(float *scores, int32_t *wholes, uint16_t *p, float *o, const Seen *seen,
                          int32_t *largest, float *sum) {
     for (int row = 0; row < kRows; ++row, largest += kColumnsBf16, sum += kColumnsBf16) {
         int32_t most = *largest;
         for (int n = seen[row].from; n < seen[row].to; ++n) {
-            const Power found = power(scores[at(row, n)] * scale, -kLimit, kLimit);
+            const Power found = power(scores[at(row, n)], -kLimit, kLimit);
             scores[at(row, n)] = found.fraction, wholes[at(row, n)] = found.exponent;
             most = found.exponent > most ? found.exponent : most;
         }
-        const float factor = two_to(*largest - most);
-        float total = *sum * factor;
-        for (int n = 0; n < kTile; ++n) o[at(row, n)] *= factor;
+        const int32_t down = most - *largest;
+        float total = shrunk(*sum, down);
+        for (int n = 0; n < kTile; ++n) o[at(row, n)] = shrunk(o[at(row, n)], down);
         for (int n = 0; n < kStep; ++n) {
             const bool sees = n >= seen[row].from && n < seen[row].to;
             const uint16_t weight = sees ? narrowed(scores[at(row, n)] * two_to(wholes[at(row, n)] - most)) : 0;
@@ -224,10 +231,15 @@ KERNEL_INLINE void weigh(float *scores, int32_t *wholes, uint16_t *p, float *o, 
     }
 }
 
+KERNEL_INLINE void scale(const uint16_t *tile, float by, uint16_t *q) {
+    const Parts factor = parts(by);
+    for (int i = 0; i < kTile * kHalf; ++i) q[i] = narrowed(widened(tile[i]) * factor.high + widened(tile[i]) * factor.low);
+}
+
 KERNEL_INLINE void finish(const float *o, const float *sums, uint16_t *out) {
     for (int i = 0; i < kCount; ++i) {
         const float sum = sums[i / (kWidthN * kBlock) * kBlock + i % kBlock];
-        out[i] = narrowed(o[i] * reciprocal(sum > kLeast ? sum : kLeast));
+        out[i] = narrowed(product(parts(o[i]), parts(reciprocal(sum > kLeast ? sum : kLeast))));
     }
 }
 
@@ -247,6 +259,14 @@ void attention_start_bf16(int32_t *statistics, float *o) {
     statistics[kNext] = 0;
 }
 
+// Half of the width of queries, as a tile of A comes, for q.
+void keep_queries_bf16(const uint16_t *tile, const int32_t *kept, uint16_t *q, int32_t which) {
+#ifdef __AIE__
+    set_modes();
+#endif
+    scale(tile, as_float(kept[kScale]), q + which * kTile * kHalf);
+}
+
 // A tile of B that holds 32 keys [4][16][8][4]: keys by eights, width by fours; as the matrix unit wants them.
 void turn_keys_bf16(const uint16_t *tile, uint16_t *keys) { turn(tile, keys); }
 
@@ -258,15 +278,14 @@ void attention_step_bf16(const uint16_t *q, const uint16_t *keys, const uint16_t
     float *scores = reinterpret_cast<float *>(scratch), *sums = reinterpret_cast<float *>(statistics) + kSums;
     int32_t *wholes = reinterpret_cast<int32_t *>(scratch) + kRows * kStep, *largest = statistics;
     uint16_t *p = scratch + 4 * kRows * kStep;
-    const float scale = as_float(kept[kScale]);
     const Keys at_hand = keys_of(kept, statistics[kNext]++);
     for (int first = 0; first < kTile; first += kRows, q += kRows * kHalf, o += kRows * kTile) {
         const Seen seen[kRows] = {seen_by(first, at_hand, kept), seen_by(first + 1, at_hand, kept),
                                   seen_by(first + 2, at_hand, kept), seen_by(first + 3, at_hand, kept)};
-        if (!(seen[0].any() || seen[1].any() || seen[2].any() || seen[3].any())) continue;
+        if (!(seen[0].count() | seen[1].count() | seen[2].count() | seen[3].count())) continue;
         multiply<false, kHalf / kDepth, kScoresN>(q, keys, scores);
         multiply<true, kHalf / kDepth, kScoresN>(q + kTile * kHalf, keys + kHalf * kStep, scores);
-        weigh(scores, wholes, p, o, scale, seen, largest + first * kColumnsBf16, sums + first * kColumnsBf16);
+        weigh(scores, wholes, p, o, seen, largest + first * kColumnsBf16, sums + first * kColumnsBf16);
         multiply<true, kStep / kDepth, kWidthN>(p, v, o);
     }
 }

@@ -9,7 +9,8 @@
 
 constexpr float kWhole = 12582912;          // 1.5 * 2^23, added and taken away: nothing is left after the point
 constexpr int32_t kWholeBits = 0x4b400000;  // of which the last are the whole number that it was added to
-constexpr int kExponentBias = 127, kFractionBf16 = 7;
+constexpr int kExponentBias = 127, kFractionBf16 = 7, kFractionFloat = 23;
+constexpr int32_t kFarDown = 254;
 
 // 2^x for |x| <= 1/2 is 1 + x (kFirst + x (kSecond + x kThird)), within 1e-4: fitted to the relative error.
 constexpr float kFirst = 0.69329294f, kSecond = 0.24221111f, kThird = 0.054931640625f;
@@ -41,6 +42,21 @@ KERNEL_INLINE Narrow all_bf16(float value) { return aie::broadcast<bfloat16, kLa
 
 KERNEL_INLINE Floats wide(const Narrow &values) { return Sums(values).to_vector<float>(); }
 
+// A float as two numbers in bf16, of which 16 bits are exact.
+struct Parts {
+    Narrow high, low;
+};
+
+KERNEL_INLINE Parts parts(const Floats &x) {
+    const auto high = Sums(x).to_vector<bfloat16>();
+    return {high, aie::sub(Sums(x), wide(high)).to_vector<bfloat16>()};
+}
+
+// Within 2^-15: a third of what a product of floats is made of.
+KERNEL_INLINE Sums product(const Parts &a, const Parts &b) {
+    return aie::mac(aie::mac(aie::mul(a.high, b.high), a.high, b.low), a.low, b.high);
+}
+
 // No less than a number >= 0: then floats have the order of their bits, and only those can be compared.
 KERNEL_INLINE Floats at_least(float least, const Floats &values) {
     return aie::max(values.cast_to<int32_t>(), all(as_bits(least))).cast_to<float>();
@@ -71,10 +87,22 @@ KERNEL_INLINE Narrow two_to(const Ints &exponent) {
     return aie::accum<acc64, kLanes>(biased, kFractionBf16).to_vector<int16_t>().cast_to<bfloat16>();
 }
 
+// 2^down as what is taken away from the bits of a float; from 254 on nothing is left of any.
+KERNEL_INLINE Ints shrinking(const Ints &down) {
+    return aie::accum<acc64, kLanes>(aie::min(down, all(kFarDown)), kFractionFloat).to_vector<int32_t>();
+}
+
+// Divided by 2^down, down >= 0, or zero below 2^-126.
+KERNEL_INLINE Floats shrunk(const Floats &values, const Ints &shrinking) {
+    const auto bits = values.cast_to<int32_t>();
+    const auto least = aie::add(shrinking, all(1 << kFractionFloat));
+    const auto gone = aie::lt(aie::bit_and(INT32_MAX, bits), least);
+    return aie::select(aie::sub(bits, shrinking), all(0), gone).cast_to<float>();
+}
+
 // Of positive numbers, within 1e-4: three steps of Newton's, of which the last sees what narrowing x took away.
 KERNEL_INLINE Floats reciprocal(const Floats &x) {
-    const auto high = Sums(x).to_vector<bfloat16>();
-    const auto low = aie::sub(Sums(x), wide(high)).to_vector<bfloat16>();
+    const auto [high, low] = parts(x);
     const auto guess = aie::broadcast<int16_t, kLanes>(kReciprocalGuess);
     auto y = aie::sub(guess, high.cast_to<int16_t>()).cast_to<bfloat16>();
     for (int step = 0; step < 2; ++step) {
@@ -99,6 +127,16 @@ KERNEL_INLINE uint16_t narrowed(float value) {
 // As the float that it is in bf16.
 KERNEL_INLINE float rounded(float value) { return widened(narrowed(value)); }
 
+// A float as two numbers in bf16, of which 16 bits are exact.
+struct Parts {
+    float high, low;
+};
+
+KERNEL_INLINE Parts parts(float x) { return {rounded(x), rounded(x - rounded(x))}; }
+
+// Within 2^-15: a third of what a product of floats is made of.
+KERNEL_INLINE float product(const Parts &a, const Parts &b) { return a.high * b.high + a.high * b.low + a.low * b.high; }
+
 // 2^x = fraction * 2^exponent.
 struct Power {
     int32_t exponent;
@@ -120,9 +158,15 @@ KERNEL_INLINE float two_to(int32_t exponent) {
     return exponent > -kExponentBias ? as_float((exponent + kExponentBias) << 23) : 0;
 }
 
+// Divided by 2^down, down >= 0, or zero below 2^-126.
+KERNEL_INLINE float shrunk(float value, int32_t down) {
+    const int32_t bits = as_bits(value), taken = (down < kFarDown ? down : kFarDown) << kFractionFloat;
+    return (bits & INT32_MAX) < taken + (1 << kFractionFloat) ? 0 : as_float(bits - taken);
+}
+
 // Of positive numbers, within 1e-4: three steps of Newton's, of which the last sees what narrowing x took away.
 KERNEL_INLINE float reciprocal(float x) {
-    const float high = rounded(x), low = rounded(x - high);
+    const auto [high, low] = parts(x);
     float y = widened(static_cast<uint16_t>(kReciprocalGuess - narrowed(x)));
     for (int step = 0; step < 2; ++step) y = rounded(y + y * rounded(1 - high * y));
     return y + y * rounded(1 - high * y - low * y);

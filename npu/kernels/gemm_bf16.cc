@@ -2,11 +2,11 @@
 // depth. Half the depth of 8-bit tiles, and so as many bytes.
 //   a [16][4][4][8]  b [4][16][8][4]  c [16][16][4][4]; bf16 as its 16 bits
 // and what becomes of the sums:
-//   y = c + bias[n]; y = function(y); y = y + other or y * other; to bf16
+//   y = c + bias[n]; y = function(y): 1 GELU, 2 SiLU, 3 the hyperbolic tangent; y = y + other or y * other; to bf16
 // Products of two bf16 are exact in float. Narrowing rounds to nearest, halves to even.
 //
 // On a core whose two ways in are taken by A and B, what this needs comes as tiles of B after the last step:
-//   columns: bias [64] in float; word 64: the function, 0 none, 1 GELU, 2 SiLU, 3 the hyperbolic tangent
+//   columns: bias [64] in float
 //   half [4][16][8][4]: 32 rows of what is added or multiplied, the upper or the lower
 //
 // All functions are made of s = 1 / (1 + 2^-t): GELU x s with t = x (2.302 + 0.1029 x^2), within 5e-4 (Hendrycks and
@@ -17,7 +17,6 @@
 constexpr int kHalfTile = kTile / 2;
 constexpr int kBlocksM = kTile / kRows, kBlocksK = kHalfTile / kDepth, kBlocksN = kTile / kColumnsBf16;
 constexpr int kBlock = kRows * kColumnsBf16;
-constexpr int kFunction = 64;  // word of columns
 constexpr int kGelu = 1, kTangent = 3;
 constexpr float kSlope = 1.442695f, kGeluSlope = 2.3022082f, kGeluCube = 0.10302734375f;  // of t
 constexpr float kTangentCube = -0.33206911f, kTangentFifth = 0.1162109375f;
@@ -33,31 +32,33 @@ KERNEL_INLINE float cube_of(int function) { return function == kGelu ? kGeluCube
 #ifdef __AIE__
 
 KERNEL_INLINE Floats activated(const Floats &x, int function) {
-    const auto narrow = Sums(x).to_vector<bfloat16>();
-    const auto square = aie::mul(narrow, narrow).to_vector<bfloat16>();
+    const auto own = parts(x);
+    const auto square = aie::mul(own.high, own.high).to_vector<bfloat16>();
     const auto line = aie::msc(Sums(all(-slope_of(function))), square, all_bf16(cube_of(function)));
-    const auto found = power(aie::mul(x, line.to_vector<float>()).to_vector<float>(), -kLimit, kLimit);
+    const auto found = power(product(own, parts(line.to_vector<float>())).to_vector<float>(), -kLimit, kLimit);
     const auto above = aie::add(aie::mul(found.fraction, two_to(found.exponent)), all(1.0f));
     const auto share = reciprocal(above.to_vector<float>());
-    if (function != kTangent) return aie::mul(x, share).to_vector<float>();
+    if (function != kTangent) return product(own, parts(share)).to_vector<float>();
     const auto far = aie::sub(aie::add(Sums(share), share), all(1.0f)).to_vector<float>();
     const auto cube = aie::mac(Sums(all(kTangentCube)), square, all_bf16(kTangentFifth)).to_vector<bfloat16>();
     const auto bent = aie::mul(square, cube).to_vector<bfloat16>();
-    const auto near = aie::mac(Sums(x), narrow, bent).to_vector<float>();
+    const auto near = aie::mac(Sums(x), own.high, bent).to_vector<float>();
     const auto size = aie::bit_and(INT32_MAX, x.cast_to<int32_t>());
     return aie::select(far, near, aie::lt(size, all(as_bits(kNearZero))));
 }
 
-KERNEL_INLINE void start(float *c, const float *bias, int function) {
+KERNEL_INLINE void activate(float *c, int function) {
+    for (int i = 0; i < kCount; i += kLanes) aie::store_v(c + i, activated(aie::load_v<kLanes>(c + i), function));
+}
+
+KERNEL_INLINE void start(float *c, const float *bias) {
     for (int j = 0; j < kBlocksN; ++j) {
         const auto own = aie::load_v<kColumnsBf16>(bias + j * kColumnsBf16);
         const auto twice = aie::concat(own, own);
         const auto down = aie::concat(twice, twice);
         float *sums = c + j * kBlock;
-        for (int i = 0; i < kBlocksM; ++i, sums += kBlocksN * kBlock) {
-            const auto y = aie::add(Sums(aie::load_v<kBlock>(sums)), down).to_vector<float>();
-            aie::store_v(sums, function ? activated(y, function) : y);
-        }
+        for (int i = 0; i < kBlocksM; ++i, sums += kBlocksN * kBlock)
+            aie::store_v(sums, aie::add(Sums(aie::load_v<kBlock>(sums)), down).to_vector<float>());
     }
 }
 
@@ -117,19 +118,21 @@ KERNEL_INLINE void narrow(const float *c, uint16_t *out) {
 #else
 
 KERNEL_INLINE float activated(float x, int function) {
-    const float narrow = rounded(x), square = rounded(narrow * narrow);
-    const Power found = power(x * (-slope_of(function) - square * cube_of(function)), -kLimit, kLimit);
+    const Parts own = parts(x);
+    const float square = rounded(own.high * own.high), line = -slope_of(function) - square * cube_of(function);
+    const Power found = power(product(own, parts(line)), -kLimit, kLimit);
     const float share = reciprocal(found.fraction * two_to(found.exponent) + 1);
-    if (function != kTangent) return x * share;
+    if (function != kTangent) return product(own, parts(share));
     const float bent = rounded(square * rounded(kTangentCube + square * kTangentFifth));
-    return x < kNearZero && x > -kNearZero ? x + narrow * bent : share + share - 1;
+    return x < kNearZero && x > -kNearZero ? x + own.high * bent : share + share - 1;
 }
 
-KERNEL_INLINE void start(float *c, const float *bias, int function) {
-    for (int i = 0; i < kCount; ++i) {
-        const float y = c[i] + bias[i / kBlock % kBlocksN * kColumnsBf16 + i % kColumnsBf16];
-        c[i] = function ? activated(y, function) : y;
-    }
+KERNEL_INLINE void activate(float *c, int function) {
+    for (int i = 0; i < kCount; ++i) c[i] = activated(c[i], function);
+}
+
+KERNEL_INLINE void start(float *c, const float *bias) {
+    for (int i = 0; i < kCount; ++i) c[i] += bias[i / kBlock % kBlocksN * kColumnsBf16 + i % kColumnsBf16];
 }
 
 KERNEL_INLINE void join(const uint16_t *other, float *sums, bool multiplied) {
@@ -171,13 +174,14 @@ void zero_f32(float *c) { clear(c); }
 
 void gemm_bf16(const uint16_t *a, const uint16_t *b, float *c) { multiply(a, b, c); }
 
-// This and the next change the sums: they hold y before it is narrowed.
-void start_f32(float *c, const uint16_t *columns) {
+// These change the sums, which hold y before it is narrowed.
+void start_f32(float *c, const uint16_t *columns) { start(c, reinterpret_cast<const float *>(columns)); }
+
+void activate_f32(float *c, int32_t function) {
 #ifdef __AIE__
     set_modes();
 #endif
-    const float *bias = reinterpret_cast<const float *>(columns);
-    start(c, bias, reinterpret_cast<const int32_t *>(columns)[kFunction]);
+    activate(c, function);
 }
 
 // Of eight rows and four columns of the half, the upper four rows are a block of the sums, and the lower four.

@@ -73,10 +73,11 @@ def activated_bf16(x: Floats, function: Activation) -> Floats:
     slope, cube = (np.float32(each) for each in _ACTIVATIONS[function])
     narrow = _rounded(x)
     square = _rounded(narrow * narrow)
-    exponent, fraction = power_bf16(x * (-slope - square * cube), -_ACTIVATION_LIMIT, _ACTIVATION_LIMIT)
+    logarithm = product_of_parts(x, -slope - square * cube)
+    exponent, fraction = power_bf16(logarithm, -_ACTIVATION_LIMIT, _ACTIVATION_LIMIT)
     share = reciprocal_bf16(fraction * two_to(exponent) + one)
     if function is not Activation.TANH:
-        return np.asarray(x * share, np.float32)
+        return product_of_parts(x, share)
     with np.errstate(over="ignore", invalid="ignore"):  # far from zero, where it is not asked for
         bent = _rounded(square * _rounded(np.float32(-0.33206911) + square * np.float32(0.1162109375)))
         return np.where(np.abs(x) < near_zero, x + narrow * bent, share + share - one).astype(np.float32)
@@ -108,23 +109,24 @@ class Seen:
 def attention_bf16(q: Bits, k: Bits, v: Bits, scale: np.float32, seen: Seen) -> Bits:
     """Queries [rows, 64] over keys and values [n * 32, 64]; scale: log2(e) / sqrt(width of the head)."""
     rows = len(q)
+    whole = _rounded(scale)
+    scaled = to_bf16(from_bf16(q) * whole + from_bf16(q) * _rounded(scale - whole))
     highest, total = np.full(rows, _NONE, np.int64), np.zeros(rows, np.float32)
     o = np.zeros((rows, q.shape[1]), np.float32)
     for first in range(0, len(k), KEYS):
         span = slice(first, first + KEYS)
-        logarithms = product_bf16(q, k[span].T, np.zeros((rows, KEYS), np.float32)) * scale
-        wholes, fractions = power_bf16(logarithms, -SCORE_LIMIT, SCORE_LIMIT)
+        scores = product_bf16(scaled, k[span].T, np.zeros((rows, KEYS), np.float32))
+        wholes, fractions = power_bf16(scores, -SCORE_LIMIT, SCORE_LIMIT)
         wholes[~seen.visible(first)] = MASKED
         most = np.maximum(highest, wholes.max(axis=1))
-        factor = two_to(highest - most)
-        total *= factor
-        o *= factor[:, None]
+        down = most - highest
+        total, o = shrunk(total, down), shrunk(o, down[:, None])
         weights = to_bf16(fractions * two_to(wholes - most[:, None]))
         for column in from_bf16(weights).T:
             total += column
         o = product_bf16(weights, v[span], o)
         highest = most
-    return to_bf16(o * reciprocal_bf16(np.maximum(total, np.float32(0.5)))[:, None])
+    return to_bf16(product_of_parts(o, reciprocal_bf16(np.maximum(total, np.float32(0.5)))[:, None]))
 
 
 def rope_bf16(x: Bits, cosine: Bits, sine: Bits) -> Bits:
@@ -137,6 +139,14 @@ def rope_bf16(x: Bits, cosine: Bits, sine: Bits) -> Bits:
 
 
 # what functions are made of
+
+
+def product_of_parts(x: Floats, y: Floats | np.float32) -> Floats:
+    """x * y within 2^-15: each as two numbers in bf16, of which the product of the lower ones is left out."""
+    (high, low), (above, below) = ((_rounded(each), _rounded(each - _rounded(each))) for each in (x, y))
+    found: Floats = high * above + high * below + low * above
+    return found
+
 
 _WHOLE = np.float32(12582912)  # 1.5 * 2^23
 
@@ -157,6 +167,13 @@ def two_to(exponent: Ints) -> Floats:
     return (biased << 23).astype(np.int32).view(np.float32)
 
 
+def shrunk(x: Floats, down: Ints) -> Floats:
+    """x / 2^down, down >= 0, or zero below 2^-126."""
+    bits, taken = x.view(np.int32).astype(np.int64), np.minimum(down, 254) << 23
+    left = np.where((bits & 0x7FFFFFFF) < taken + (1 << 23), 0, bits - taken)
+    return left.astype(np.int32).view(np.float32)
+
+
 def reciprocal_bf16(x: Floats) -> Floats:
     """Of positive numbers, by Newton's steps in bf16, of which the last sees what narrowing took away."""
     one, narrow = np.float32(1), to_bf16(x)
@@ -169,5 +186,5 @@ def reciprocal_bf16(x: Floats) -> Floats:
     return found
 
 
-def _rounded(x: Floats) -> Floats:
-    return from_bf16(to_bf16(x))
+def _rounded(x: Floats | np.float32) -> Floats:
+    return from_bf16(to_bf16(np.asarray(x)))

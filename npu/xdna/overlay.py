@@ -82,6 +82,7 @@ class Words(IntEnum):
     OWN_STEPS = 3  # of 32 keys that belong to the queries
     SCALE, ROWS, TILES = 4, 4, 4  # of attention, in float; rows that count in a group; tiles of a norm's rows
     WIDE = 4  # 1 where what narrowing takes away of a product is given away too
+    FUNCTION = 5  # an `Activation` that follows a product, or 0
     GROUPS, BEGINS = 5, 5  # of keys, which have 32 in turn; 1 where a group of rows begins
     QUERIES = 6
     SHARED = 7  # queries of a group
@@ -90,7 +91,7 @@ class Words(IntEnum):
 
 
 class Activation(IntEnum):
-    """A word of what belongs to a product's columns: the function that follows it, where there is one."""
+    """What may follow a product."""
 
     GELU = 1
     SILU = 2
@@ -125,6 +126,7 @@ def overlay(stacks: Mapping[str, int], sequences: tuple[Sequence, ...]) -> Desig
         "zero_f32": ("gemm_bf16.cc", (_SUMS,)),
         "gemm_bf16": ("gemm_bf16.cc", (A, B, _SUMS)),
         "start_f32": ("gemm_bf16.cc", (_SUMS, B)),
+        "activate_f32": ("gemm_bf16.cc", (_SUMS, None)),
         "join_half_f32": ("gemm_bf16.cc", (B, _SUMS, None, None)),
         "narrow_bf16": ("gemm_bf16.cc", (_SUMS, C)),
         "narrow_rest_bf16": ("gemm_bf16.cc", (_SUMS, C)),
@@ -136,6 +138,7 @@ def overlay(stacks: Mapping[str, int], sequences: tuple[Sequence, ...]) -> Desig
         "normalise_bf16": ("norm_bf16.cc", (A, _STATISTICS, B, C, None)),
         "turn_rows_bf16": ("rope_bf16.cc", (A, _PAIR, C, None)),
         "attention_start_bf16": ("attention_bf16.cc", (_STATISTICS, _SUMS)),
+        "keep_queries_bf16": ("attention_bf16.cc", (A, _KEPT, _PAIR, None)),
         "turn_keys_bf16": ("attention_bf16.cc", (B, _KEYS)),
         "attention_step_bf16": (
             "attention_bf16.cc",
@@ -209,6 +212,7 @@ class _Core(Core):
     def _closed(self, summed: Step, own_columns: bool) -> tuple[Step, ...]:
         """Sums, and what follows them. Every row's half of what is joined comes down the column."""
         start = call("start_f32", "sums", Held(self._b))
+        activate = call("activate_f32", "sums", _word(Words.FUNCTION))
         halves: list[Step] = []
         for row in range(SIDE):
             for which in range(2):
@@ -218,6 +222,7 @@ class _Core(Core):
             call("zero_f32", "sums"),
             summed,
             *(self._each_row(self._b, start) if own_columns else self._passing(self._b, start)),
+            Choose(_word(Words.FUNCTION), {int(function): (activate,) for function in Activation}),
             Choose(_word(Words.OTHER), {1: tuple(halves)}),
             *self._passing(self._c, call("narrow_bf16", "sums", Held(self._c))),
             Choose(
@@ -238,7 +243,8 @@ class _Core(Core):
         queries: list[Step] = []
         for head in range(SIDE):  # each column of cores has one
             for which in range(2):
-                queries += self._passing(self._a, *((self._keep(which),) if head == self._column else ()))
+                keep = call("keep_queries_bf16", Held(self._a), "kept", "pair", which)
+                queries += self._passing(self._a, *((keep,) if head == self._column else ()))
         step = (
             *self._passing(self._b, call("turn_keys_bf16", Held(self._b), "keys")),
             *self._passing(

@@ -57,8 +57,10 @@ def test_epilogue(kernels: HostKernels, function: Activation | None, joined: str
     """Bias, function and what is joined in float, narrowed once."""
     c, bias, other = chance(1, TILE, TILE) * 3, chance(2, TILE), to_bf16(chance(3, TILE, TILE))
     columns, sums, out = np.zeros(1024, np.float32), blocked(c, 4, 4), np.zeros((16, 16, 4, 4), np.uint16)
-    columns[:TILE], columns.view(np.int32)[TILE] = bias, function or 0
+    columns[:TILE] = bias
     ask(kernels, "start_f32", sums, columns)
+    if function is not None:
+        ask(kernels, "activate_f32", sums, int(function))
     for which in range(2 if joined else 0):
         half = blocked(other[which * 32 : which * 32 + 32], 8, 4)
         ask(kernels, "join_half_f32", half, sums, which, int(joined == "multiplied"))
@@ -77,9 +79,8 @@ def test_activation(kernels: HostKernels, function: Activation) -> None:
         [np.linspace(-14, 14, TILE * TILE - 90), np.geomspace(1e-6, 0.5, 80), 10.0 ** np.arange(-1, 9)]
     )
     x = x.astype(np.float32) * np.where(np.arange(x.size) % 2, 1, -1).astype(np.float32)
-    columns, found = np.zeros(1024, np.float32), x.copy()
-    columns.view(np.int32)[TILE] = function
-    ask(kernels, "start_f32", found, columns)
+    found = x.copy()
+    ask(kernels, "activate_f32", found, int(function))
     assert np.array_equal(found, activated_bf16(x, function))
     with np.errstate(over="ignore"):
         exact = EXACT[function](x.astype(np.float64))
@@ -158,12 +159,15 @@ def attend(
         w1=seen.past // KEYS, w4=scale, w5=seen.groups, w6=seen.queries, w7=seen.shared, w8=int(seen.alone)
     )
     kept[TILE : 2 * TILE] = seen.keys
+    pair = np.zeros((2, 16, 4, 4, 8), np.uint16)
+    for which, tile in enumerate(tiles(q)):
+        ask(kernels, "keep_queries_bf16", tile, kept, pair, which)
     ask(kernels, "attention_start_bf16", statistics, o)
     for first in range(0, len(k), KEYS):
         ask(kernels, "turn_keys_bf16", blocked(k[first : first + KEYS], 8, 4), turned)
         assert np.array_equal(unblocked(turned), k[first : first + KEYS].T)
         values = blocked(v[first : first + KEYS], 8, 4)
-        memory = (np.stack(tiles(q)), turned, values, kept, out, statistics, o)
+        memory = (pair, turned, values, kept, out, statistics, o)
         ask(kernels, "attention_step_bf16", *memory)
     ask(kernels, "attention_finish_bf16", o, statistics, out)
     return unblocked(out)

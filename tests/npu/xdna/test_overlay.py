@@ -272,7 +272,9 @@ def test_few_rows(kernels: HostKernels, seed: int) -> None:
         x, other = (bench.matrix(to_bf16(chance(at, 64, 3 * 256))) for at in (1, 2))
         normal, made, turned, out = (compose.region(64, width) for width in (768, 768, 256, 256))
         compose.norm("norm", x, chance(3, 768), chance(4, 768), normal)
-        compose.product("product", normal.view(), chance(5, 768, 768), made, other=other, function=GELU)
+        compose.product(
+            "product", normal.view(), chance(5, 768, 768), made, other=other, function=Activation.GELU
+        )
         compose.product("product", normal.view(), chance(6, 768, 256), turned, rest=out)
         compose.turn("rotation", turned, 4, chance(7, 256, 16))
         keys = composer.Seen(made.part(256), made.part(512), lambda n: 0)

@@ -29,12 +29,12 @@ def speed(found: Prediction) -> tuple[float, float, float]:
 
 @pytest.mark.parametrize("name", ["moonshine-tiny", "whisper-tiny", "whisper-base", "whisper-small.en"])
 def test_a_model(name: str) -> None:
-    """Is priced on every machine; the hopeful one is faster, and loops without vectors are slower."""
+    """Is priced on every machine; the hopeful one is faster, and nothing of weight is written without vectors."""
     found = predict(Question(name))
     assert len(found.found) == len(MACHINES)
     expected, tuned, written = (found.on(each).encoding.time for each in (EXPECTED, TUNED, AS_WRITTEN))
     assert expected.low < expected.expected < expected.high
-    assert tuned.expected < expected.expected < written.expected
+    assert tuned.expected < expected.expected <= written.expected < 1.05 * expected.expected
     assert found.expected.encoding.dispatches == 2 < found.expected.encoding.units
 
 
@@ -48,11 +48,10 @@ def test_products() -> None:
 
 
 def test_moonshine_live() -> None:
-    """A window of 5 s is predicted to be encoded within 30 ms, bounds included, once every loop has vectors."""
+    """A window of 5 s is predicted to be encoded within 30 ms, bounds included."""
     found = predict(Question("moonshine-tiny", 5.0))
     assert found.states == 209
     assert found.expected.encoding.time.high < 0.030
-    assert found.on(AS_WRITTEN).encoding.time.expected > 0.030
 
 
 def test_whisper_base_recordings() -> None:

@@ -200,7 +200,6 @@ template <unsigned N> struct mask {
     uint32_t bits;
 
     AIE_INLINE bool empty() const { return bits == 0; }
-    AIE_INLINE mask operator&(const mask &other) const { return {bits & other.bits}; }
 };
 
 // Of integers, which all of AIE2 compares in one instruction; the lowest bit is the first lane's.
@@ -208,13 +207,6 @@ template <typename T, unsigned N> AIE_INLINE mask<N> lt(const vector<T, N> &a, c
     static_assert(std::is_integral_v<T>);
     mask<N> found{0};
     for (unsigned i = 0; i < N; ++i) found.bits |= static_cast<uint32_t>(a.data[i] < b.data[i]) << i;
-    return found;
-}
-
-template <typename T, unsigned N> AIE_INLINE mask<N> ge(const vector<T, N> &a, const vector<T, N> &b) {
-    static_assert(std::is_integral_v<T>);
-    mask<N> found{0};
-    for (unsigned i = 0; i < N; ++i) found.bits |= static_cast<uint32_t>(a.data[i] >= b.data[i]) << i;
     return found;
 }
 
