@@ -100,10 +100,21 @@ class Seen:
     shared: Said = TILE  # queries of a group
 
 
+@dataclass(frozen=True)
+class _Passed:
+    """What passes a core for which there are no rows."""
+
+    tiles: int  # of B, in a round
+    given: int = 1  # results that it gives away in a round
+    rounds: int = 1
+
+
 class Composer(Composition):
     """Writes the stages of a model for windows of some number of rows, and lays out its memory."""
 
-    def __init__(self, constants: Constants) -> None:
+    def __init__(self, constants: Constants, few: bool = False) -> None:
+        """few: only the first 64 rows of anything count, so that three of four rows of cores have nothing to do."""
+        self._few = few
         super().__init__(constants, A, header, Words.OPERATION)
 
     # memory
@@ -156,12 +167,12 @@ class Composer(Composition):
         place = self._constants.place(
             (name,), lambda: _streamed(padded(matrix, a.depth, width), bias, function)
         )
+        passed = _Passed(a.depth // DEPTH + 1 + (2 * SIDE if other else 0), 2 if rest else 1)
         run = (a.depth // DEPTH + 1) * OBJECT  # tiles of a column of cores, and what belongs to its columns
         moves = Moves()
 
         def of_shim(i: int, m: int, n: int) -> Iterator[Start]:
-            yield self._head(i, head)
-            yield _rows(i, a, m + i * TILE)
+            yield from self._led(i, head, passed, _rows(i, a, m + i * TILE))
             at = place + (n // TILE + i) * run
             yield Start(f"B{i}", "constants", Pattern((run,), (1,), at))
             if other is not None:
@@ -220,11 +231,11 @@ class Composer(Composition):
         tiles = x.width // DEPTH
         words = {Words.STEPS: x.width // SPAN, Words.SHARE: 1 / len(gain), Words.TILES: tiles}
         head = self._header(Operation.NORM, words)
+        passed = _Passed(1, 1, x.width // SPAN)
         moves = Moves()
 
         def of_shim(i: int, m: int) -> Iterator[Start]:
-            yield self._head(i, head)
-            yield _rows(i, x.view(), m + i * TILE, times=2)
+            yield from self._led(i, head, passed, _rows(i, x.view(), m + i * TILE, times=2))
             yield from self._normalised(name, i, x, gain, offset, to, m)
 
         for m in range(0, to.rows, SPAN):
@@ -293,6 +304,7 @@ class Composer(Composition):
         """
         head = self._header(Operation.TURN, {Words.STEPS: heads // SIDE})
         rounds = heads // SIDE
+        passed = _Passed(0, 1, rounds)
         if isinstance(angles, Region):
             argument, place, step = angles.argument, angles.offset, 0
         else:
@@ -306,9 +318,9 @@ class Composer(Composition):
 
         def of_shim(i: int, m: int) -> Iterator[Start]:
             row = m + i * TILE
-            yield self._head(i, head)
-            yield Start(f"A{i}", argument, Pattern((2 * OBJECT,), (1,), place + row // TILE * step))
-            yield _rows(i, x.view(width=heads * LANE), row)
+            tiles = Pattern((2 * OBJECT,), (1,), place + row // TILE * step)
+            rows = _rows(i, x.view(width=heads * LANE), row)
+            yield from self._led(i, head, passed, Start(f"A{i}", argument, tiles), rows)
             yield _columns(i, x, m, rounds)
 
         for m in range(0, x.rows, SPAN):
@@ -343,14 +355,16 @@ class Composer(Composition):
             Words.ALONE: alone,
             Words.KEYS: _of_each(seen.keys),
         }
+        steps = seen.key.rows // DEPTH + (TILE // DEPTH if own else 0)
+        passed = _Passed(2 * steps)
         moves = Moves()
 
         def of_shim(i: int, m: int, first: int) -> Iterator[Start]:
             row = m + i * TILE
             words = {**shared, Words.QUERIES: within(queries, row)}
-            yield self._head(i, self._header(Operation.ATTENTION, words))
+            head = self._header(Operation.ATTENTION, words)
             lanes = View(query.offset + first * LANE, query.width, SIDE * LANE)
-            yield _rows(i, lanes, row)
+            yield from self._led(i, head, passed, _rows(i, lanes, row))
             yield from _keys(i, seen.key, seen.value, first + i)
             if own is not None:
                 keys, values = (replace(each, rows=TILE) for each in own)
@@ -361,11 +375,19 @@ class Composer(Composition):
             for first in range(0, heads, SIDE):
                 moves.together(partial(of_shim, m=m, first=first))
         calls = Counter(keep_header=1, keep_tile_bf16=2, attention_start_bf16=1, attention_finish_bf16=1)
-        steps = seen.key.rows // DEPTH + (TILE // DEPTH if own else 0)
         calls["turn_keys_bf16"] = calls["attention_step_bf16"] = steps
         self._add(name, moves, calls, query.rows // SPAN * (heads // SIDE))
 
     # what these are made of
+
+    def _led(self, i: int, head: int, passed: _Passed, *rows: Start) -> Iterator[Start]:
+        """A header and its rows, or nothing but one that lets pass what comes for others."""
+        if self._few and i:
+            words = {Words.STEPS: passed.tiles, Words.GIVEN: passed.given, Words.ROUNDS: passed.rounds}
+            yield self._head(i, self._header(Operation.PASS, words))
+        else:
+            yield self._head(i, head)
+            yield from rows
 
     def _normalised(
         self, name: str, i: int, x: Region, gain: Array, offset: Array | None, to: Region, m: int

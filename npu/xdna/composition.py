@@ -1,7 +1,8 @@
 """What composers of any overlay share: memory, headers, transfers, and stages in their order.
 
 Three buffers hold everything: constants (weights in the order in which tiles stream in), headers (small, written anew
-for every window, because they say how long it is), and work (activations).
+for every window, because they say how long it is), and work (activations). What the host keeps from one dispatch to the
+next can have buffers of its own.
 """
 
 from __future__ import annotations

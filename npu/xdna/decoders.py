@@ -136,7 +136,8 @@ class Crossing:
 
 def passes(decoder: Parts, constants: Constants, sizes: Iterable[tuple[int, int]]) -> list[Pass]:
     """For so many steps of the past and of states; layer by layer, so that no more of the weights is in memory."""
-    composing = [_Composing(decoder, constants, past, states) for past, states in sizes]
+    hidden = decoder.layer(0).down.shape[0]
+    composing = [_Composing(decoder, hidden, constants, steps) for steps in sizes]
     for i in range(decoder.layers):
         layer = _Layer.of(decoder, decoder.layer(i))
         for each in composing:
@@ -189,15 +190,15 @@ class _Layer:
 class _Composing:
     """A pass in the making."""
 
-    def __init__(self, decoder: Parts, constants: Constants, past: int, states: int) -> None:
-        composer = self._composer = Composer(constants)
-        self._decoder, self._steps = decoder, (past, states)
+    def __init__(self, decoder: Parts, hidden: int, constants: Constants, steps: tuple[int, int]) -> None:
+        past, states = steps
+        composer = self._composer = Composer(constants, few=True)
+        self._decoder, self._steps = decoder, steps
         self._into, self._x, self._h = (composer.region(TILE, decoder.width) for _ in range(3))
         self._turns = composer.input(2, OBJECT)
         self._fresh: list[Region] = []
         self._asked: dict[int, Region] = {}
         self._query, self._found = (composer.region(TILE, decoder.each) for _ in range(2))
-        hidden = decoder.layer(0).down.shape[0]
         self._hidden, self._gate = (composer.region(TILE, hidden) for _ in range(2))
         self._past = composer.memory("past", past * DEPTH, decoder.memory)
         self._states = composer.memory("states", states * DEPTH, decoder.memory)

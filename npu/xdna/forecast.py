@@ -1,6 +1,6 @@
 """What a whole model would take on the NPU, out of the costs of its stages: predicted, never measured.
 
-An encoder is priced stage by stage. A decoder has no stages yet: it is taken to be as slow as what it reads, all its
+An encoder is priced stage by stage. A decoder is not: it is taken to be as slow as what it reads, all its
 weights once for each step and the keys and values of every window, whatever its kernels will be.
 """
 

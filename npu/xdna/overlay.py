@@ -68,15 +68,19 @@ class Operation(IntEnum):
     GROUP_NORM = 6
     ATTENTION = 7
     TURN = 8  # rows by their position
+    PASS = (
+        9  # nothing: what comes for the others of a column passes, and something is given away where they do
+    )
 
 
 class Words(IntEnum):
     """The words of headers. Some mean different things to different operations."""
 
     OPERATION = 0
-    STEPS = 1  # of depth; of 32 keys; of 256 columns
+    STEPS = 1  # of depth; of 32 keys; of 256 columns; tiles of B that pass in a round
     OTHER = 2  # 1 where something is added to a product or multiplied with it
-    MULTIPLIED, SHARE = 3, 3  # 1 or 0; one over the values that a mean is of, in float
+    GIVEN = 2  # results that are given away in a round
+    MULTIPLIED, SHARE, ROUNDS = 3, 3, 3  # 1 or 0; one over the values that a mean is of, in float; rounds
     OWN_STEPS = 3  # of 32 keys that belong to the queries
     SCALE, ROWS, TILES = 4, 4, 4  # of attention, in float; rows that count in a group; tiles of a norm's rows
     WIDE = 4  # 1 where what narrowing takes away of a product is given away too
@@ -165,6 +169,15 @@ class _Core(Core):
                 *self._normalised(),
             ),
             Operation.ATTENTION: self._attention(),
+            Operation.PASS: (
+                Repeat(
+                    _word(Words.ROUNDS),
+                    (
+                        Repeat(_word(Words.STEPS), self._passing(self._b)),
+                        Repeat(_word(Words.GIVEN), self._passing(self._c)),
+                    ),
+                ),
+            ),
             Operation.TURN: (
                 *(step for which in range(2) for step in self._passing(self._a, self._keep(which))),
                 self._by_columns(
