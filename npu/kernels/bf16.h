@@ -57,6 +57,10 @@ KERNEL_INLINE Sums product(const Parts &a, const Parts &b) {
     return aie::mac(aie::mac(aie::mul(a.high, b.high), a.high, b.low), a.low, b.high);
 }
 
+KERNEL_INLINE Sums add_product(const Sums &sums, const Parts &a, const Parts &b) {
+    return aie::mac(aie::mac(aie::mac(sums, a.high, b.high), a.high, b.low), a.low, b.high);
+}
+
 // No less than a number >= 0: then floats have the order of their bits, and only those can be compared.
 KERNEL_INLINE Floats at_least(float least, const Floats &values) {
     return aie::max(values.cast_to<int32_t>(), all(as_bits(least))).cast_to<float>();
@@ -136,6 +140,10 @@ KERNEL_INLINE Parts parts(float x) { return {rounded(x), rounded(x - rounded(x))
 
 // Within 2^-15: a third of what a product of floats is made of.
 KERNEL_INLINE float product(const Parts &a, const Parts &b) { return a.high * b.high + a.high * b.low + a.low * b.high; }
+
+KERNEL_INLINE float add_product(float sum, const Parts &a, const Parts &b) {
+    return sum + a.high * b.high + a.high * b.low + a.low * b.high;
+}
 
 // 2^x = fraction * 2^exponent.
 struct Power {

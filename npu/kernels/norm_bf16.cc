@@ -90,32 +90,37 @@ KERNEL_INLINE void add_up(const uint16_t *tile, float *lanes) {
     }
 }
 
-// The same number in each of eight lanes of four rows.
-KERNEL_INLINE aie::vector<float, kBlockA> by_row(const float *rows, float sign) {
-    const auto upper = aie::concat(aie::broadcast<float, kDepth>(sign * rows[0]), aie::broadcast<float, kDepth>(sign * rows[1]));
-    const auto lower = aie::concat(aie::broadcast<float, kDepth>(sign * rows[2]), aie::broadcast<float, kDepth>(sign * rows[3]));
-    return aie::concat(upper, lower);
+// [2][8]: a number for each row.
+KERNEL_INLINE Floats by_row(const float *rows) {
+    return aie::concat(aie::broadcast<float, kDepth>(rows[0]), aie::broadcast<float, kDepth>(rows[1]));
 }
 
-KERNEL_INLINE aie::vector<float, kBlockA> four_times(const float *columns) {
+KERNEL_INLINE Floats twice(const float *columns) {
     const auto once = aie::load_v<kDepth>(columns);
-    const auto twice = aie::concat(once, once);
-    return aie::concat(twice, twice);
+    return aie::concat(once, once);
+}
+
+// Two rows of eight columns.
+KERNEL_INLINE Narrow normal(const uint16_t *tile, const Floats &mean, const Parts &scale, const Floats &offset,
+                            const Parts &gain) {
+    const Sums x(aie::load_v<kLanes>(reinterpret_cast<const bfloat16 *>(tile)));
+    const auto y = product(parts(aie::sub(x, mean).to_vector<float>()), scale).to_vector<float>();
+    return add_product(Sums(offset), parts(y), gain).to_vector<bfloat16>();
 }
 
 KERNEL_INLINE void apply(const uint16_t *tile, const float *statistics, const float *gain, const float *offset,
                          uint16_t *out) {
-    for (int m = 0; m < kRowBlocks; ++m, out += kTile / kColumnsBf16 * kBlockC) {
-        const auto down = by_row(statistics + m * kRows, -1), scale = by_row(statistics + kTile + m * kRows, 1);
+    auto *to = reinterpret_cast<bfloat16 *>(out);
+    for (int m = 0; m < kTile; m += kRows, statistics += kRows, to += kTile / kColumnsBf16 * kBlockC) {
+        const auto upper_mean = by_row(statistics), lower_mean = by_row(statistics + 2);
+        const auto upper_scale = parts(by_row(statistics + kTile)), lower_scale = parts(by_row(statistics + kTile + 2));
         for (int k = 0; k < kParts; ++k, tile += kBlockA) {
-            aie::accum<accfloat, kBlockA> x(aie::load_v<kBlockA>(reinterpret_cast<const bfloat16 *>(tile)));
-            const auto apart = aie::add(x, down).to_vector<float>();
-            const auto normal = aie::mul(apart, scale).to_vector<float>();
-            aie::accum<accfloat, kBlockA> y(four_times(offset + k * kDepth));
-            const auto found = aie::mac(y, normal, four_times(gain + k * kDepth)).to_vector<bfloat16>();
-            auto *to = reinterpret_cast<bfloat16 *>(out) + 2 * k * kBlockC;
-            aie::store_v(to, aie::filter_even(found, kColumnsBf16));
-            aie::store_v(to + kBlockC, aie::filter_odd(found, kColumnsBf16));
+            const auto factor = parts(twice(gain + k * kDepth));
+            const auto added = twice(offset + k * kDepth);
+            const auto found = aie::concat(normal(tile, upper_mean, upper_scale, added, factor),
+                                           normal(tile + kLanes, lower_mean, lower_scale, added, factor));
+            aie::store_v(to + 2 * k * kBlockC, aie::filter_even(found, kColumnsBf16));
+            aie::store_v(to + (2 * k + 1) * kBlockC, aie::filter_odd(found, kColumnsBf16));
         }
     }
 }
@@ -142,7 +147,8 @@ KERNEL_INLINE void apply(const uint16_t *tile, const float *statistics, const fl
     for (int m = 0; m < kTile; ++m)
         for (int n = 0; n < kParts * kDepth; ++n) {
             const float x = widened(tile[(m / kRows * kParts + n / kDepth) * kBlockA + m % kRows * kDepth + n % kDepth]);
-            const float y = offset[n] + (x - statistics[m]) * statistics[kTile + m] * gain[n];
+            const float normal = product(parts(x - statistics[m]), parts(statistics[kTile + m]));
+            const float y = add_product(offset[n], parts(normal), parts(gain[n]));
             out[(m / kRows * (kTile / kColumnsBf16) + n / kColumnsBf16) * kBlockC + m % kRows * kColumnsBf16 +
                 n % kColumnsBf16] = narrowed(y);
         }

@@ -241,7 +241,7 @@ KERNELS: Mapping[str, Kernel] = MappingProxyType(
         "group_add_f32": Kernel(elements=64 * 16, loop=Loop.SUM, scalar=1),
         "group_out_f32": Kernel(elements=2),
         "group_statistics_f32": Kernel(elements=128, loop=Loop.SUM, scalar=1),
-        "normalise_bf16": Kernel(vectors=(8 + 4 * _FLOAT_PRODUCT) * _HALF // 32),
+        "normalise_bf16": Kernel(vectors=(8 + 4 * _PRODUCT + _PARTS) * _HALF // 32),
         "turn_rows_bf16": Kernel(vectors=12 * _HALF // 32),
         # both
         "keep_header": Kernel(vectors=16),

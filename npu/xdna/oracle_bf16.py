@@ -29,8 +29,9 @@ def layer_norm_bf16(x: Bits, gain: Floats, offset: Floats) -> Bits:
     share = np.float32(1 / x.shape[1])
     mean = summed(values) * share
     variance = np.maximum(summed(values * values) * share - mean * mean, np.float32(0)) + _EPSILON
-    normal = (values - mean[:, None]) * _reciprocal_root(variance)[:, None]
-    return to_bf16(offset + normal * gain)
+    normal = product_of_parts(values - mean[:, None], _reciprocal_root(variance)[:, None])
+    (high, low), (above, below) = _parts(normal), _parts(gain)
+    return to_bf16(offset + high * above + high * below + low * above)
 
 
 def summed(x: Floats) -> Floats:
@@ -109,8 +110,8 @@ class Seen:
 def attention_bf16(q: Bits, k: Bits, v: Bits, scale: np.float32, seen: Seen) -> Bits:
     """Queries [rows, 64] over keys and values [n * 32, 64]; scale: log2(e) / sqrt(width of the head)."""
     rows = len(q)
-    whole = _rounded(scale)
-    scaled = to_bf16(from_bf16(q) * whole + from_bf16(q) * _rounded(scale - whole))
+    above, below = _parts(scale)
+    scaled = to_bf16(from_bf16(q) * above + from_bf16(q) * below)
     highest, total = np.full(rows, _NONE, np.int64), np.zeros(rows, np.float32)
     o = np.zeros((rows, q.shape[1]), np.float32)
     for first in range(0, len(k), KEYS):
@@ -143,7 +144,7 @@ def rope_bf16(x: Bits, cosine: Bits, sine: Bits) -> Bits:
 
 def product_of_parts(x: Floats, y: Floats | np.float32) -> Floats:
     """x * y within 2^-15: each as two numbers in bf16, of which the product of the lower ones is left out."""
-    (high, low), (above, below) = ((_rounded(each), _rounded(each - _rounded(each))) for each in (x, y))
+    (high, low), (above, below) = _parts(x), _parts(y)
     found: Floats = high * above + high * below + low * above
     return found
 
@@ -184,6 +185,11 @@ def reciprocal_bf16(x: Floats) -> Floats:
         y = _rounded(y + y * _rounded(one - high * y))
     found: Floats = y + y * _rounded(one - high * y - low * y)
     return found
+
+
+def _parts(x: Floats | np.float32) -> tuple[Floats, Floats]:
+    high = _rounded(x)
+    return high, _rounded(x - high)
 
 
 def _rounded(x: Floats | np.float32) -> Floats:
