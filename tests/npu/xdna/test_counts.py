@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from npu.xdna.composer import LANE, Composer, Seen
+from npu.xdna.composer import Composer, Seen
 from npu.xdna.composition import Constants
 from npu.xdna.cost import KERNELS
 from npu.xdna.counts import busiest, counted, disagreements
@@ -16,6 +16,7 @@ from npu.xdna.gemm import SIDE, Shape, core, gemm, header
 from npu.xdna.mel_design import Window, mel_design, stages
 from npu.xdna.mel_design import header as mel_header
 from npu.xdna.overlay import overlay
+from npu.xdna.regions import LANE
 
 STACKS = {"zero_i32": 0, "gemm_i8": 0}
 SHAPE = Shape(256, 192, 512)
