@@ -141,7 +141,7 @@ def verify(
 
 @app.command(
     epilog=examples(
-        ("amanuensis models quantize moonshine-tiny", "half a minute; the recordings are the package's"),
+        ("amanuensis models quantize moonshine-tiny", "a minute or two; the recordings are the package's"),
         ("amanuensis models quantize whisper-base --audio talk.mp3 --audio call.wav", "compared on your own"),
         ("amanuensis models quantize whisper-base --calibration nederlands/", "for the speech it will hear"),
         ("amanuensis models quantize moonshine-tiny --report report.json", "every figure, and both texts"),

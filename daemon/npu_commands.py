@@ -74,6 +74,7 @@ def predict(
 @app.command(
     epilog=examples(
         ("amanuensis npu build", "again after an update: only what has changed is built"),
+        ("amanuensis npu build whisper-base", "the encoder of a model that was pulled"),
         ("PEANO_INSTALL_DIR=~/llvm-aie amanuensis npu build", "with a compiler that lies elsewhere"),
         (
             "MLIR_AIE_INSTALL_DIR=~/mlir_aie amanuensis npu build",
@@ -82,29 +83,43 @@ def predict(
         ("AIE_XCLBINUTIL=~/xrt/bin/xclbinutil amanuensis npu build", "with another XRT"),
     )
 )
-def build() -> None:
+def build(
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[MODEL]",
+            help="A pulled model, or a checkpoint's folder. Default: Moonshine tiny, and what bringup tries.",
+        ),
+    ] = None,
+) -> None:
     """Compile the kernels for the cores of the NPU, and pack each design for XRT. Packages are kept in the cache."""
     from rich.console import Console
     from rich.text import Text
 
     from daemon.build_progress import BuildSteps
+    from daemon.config import Config
+    from npu.loading import encoder_design
     from npu.xdna.bringup import designs_of, steps_of
     from npu.xdna.build import build as make
     from npu.xdna.host_kernels import HostKernels
     from npu.xdna.mlir import text
     from npu.xdna.toolchain import Toolchain
 
+    places = Config.load().model
+    encoder = None if model is None else encoder_design(model, places.models_path)
     toolchain = Toolchain.find()
     console, out = Console(stderr=True, highlight=False), Console(highlight=False)
     with console.status("Measuring how much stack the kernels need"):
         stacks = HostKernels(vector=True).stacks
-    for design in designs_of(steps_of(stacks)):
+    designs = designs_of(steps_of(stacks)) if encoder is None else (encoder.design(stacks),)
+    for design in designs:
         with BuildSteps(console, design.name) as steps:
-            delivered = make(design, toolchain, text, watch=steps.show)
+            delivered = make(design, toolchain, text, places.cache_path, steps.show)
         state = "is built" if delivered.made else "was built before, and nothing has changed"
         folder = Path(delivered.built.package).parent
         out.print(Text(f"{design.name} {state}: {folder}"), soft_wrap=True)
-    out.print("Now try it: amanuensis npu bringup")
+    if encoder is None:
+        out.print("Now try it: amanuensis npu bringup")
 
 
 @app.command(
@@ -127,17 +142,19 @@ def bringup(
     from rich.console import Console
 
     from daemon.bringup_report import Report
+    from daemon.config import Config
     from npu.xdna import bringup as bringing
     from npu.xdna.host_kernels import HostKernels
     from npu.xdna.record import keep
 
+    cache = Config.load().model.cache_path
     console = Console(highlight=False)
     report = Report(console, "EMULATED" if emulated else "")
     with Console(stderr=True).status("Compiling the kernels for this processor"):
         kernels = HostKernels(vector=True)
     steps = bringing.steps_of(kernels.stacks)
     designs = bringing.designs_of(steps)
-    bench = bringing.emulated(designs, kernels) if emulated else bringing.hardware()
+    bench = bringing.emulated(designs, kernels) if emulated else bringing.hardware(cache)
     try:
         outcomes = report.walk(steps, bench)
         if outcomes[-1].failure is not None:
@@ -148,6 +165,6 @@ def bringup(
                 "All steps passed on the emulator. That says nothing of hardware, and is not recorded."
             )
         else:
-            report.say(f"All steps passed. Recorded in {keep(bringing.record_of(bench, outcomes))}")
+            report.say(f"All steps passed. Recorded in {keep(bringing.record_of(bench, outcomes), cache)}")
     finally:
         bench.close()

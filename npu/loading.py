@@ -8,8 +8,16 @@ from functools import partial
 from pathlib import Path
 
 from npu.backends.onnx import OnnxBackend, Runner, provider_of
-from npu.backends.xdna import HybridBackend, Opener, moonshine_elsewhere, whisper_elsewhere
+from npu.backends.xdna import (
+    HybridBackend,
+    Opener,
+    moonshine_design,
+    moonshine_elsewhere,
+    whisper_design,
+    whisper_elsewhere,
+)
 from npu.catalog import Named, resolve
+from npu.checkpoint import Checkpoint
 from npu.checkpoint_folder import check_folder
 from npu.embedded import TOKENIZER, default_cache_dir, package_folder, shipped
 from npu.hf_tokens import HuggingFaceTokenizer
@@ -22,6 +30,7 @@ from npu.store import Store
 from npu.tokens import ListedTokenizer
 from npu.transcriber import LiveContext, ModelTranscriber, Transcriber
 from npu.whisper import load_backend
+from npu.xdna.encoder import EncoderDesign
 from streaming.vad import FrameJudge
 
 
@@ -73,6 +82,14 @@ def folder_of(named: Named, models_dir: Path | None = None) -> Path:
     folder = (named.folder or Store.of(models_dir).require(named).folder).resolve()
     check_folder(folder)
     return folder
+
+
+def encoder_design(model: str, models_dir: Path | None = None) -> EncoderDesign:
+    """What has to be built for the NPU so that a model can use it; ModelError where the model is not installed."""
+    named = resolve(model)
+    if named.embedded:
+        return moonshine_design(shipped_weights())
+    return whisper_design(Checkpoint(folder_of(named, models_dir)))
 
 
 def _speak_english(tokenizer: HuggingFaceTokenizer) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from npu.acceleration import Acceleration, State
@@ -13,6 +14,7 @@ from npu.backends.xdna import Opener
 from npu.xdna.encoder import EncoderDesign
 from npu.xdna.failures import CanaryFailed, NpuUnavailable, trials
 from npu.xdna.packages import built
+from npu.xdna.record import versions
 from npu.xdna.runtime import Built, Npu
 from streaming.errors import ModelError
 
@@ -35,16 +37,35 @@ def selected(
     """
     if device not in (NPU, AUTO):
         return plain()
+    npu: Npu | None = None
     try:
-        return accelerated(_opener(Npu.open(), cache_dir))
+        npu = Npu.open()
+        return accelerated(_opener(npu, cache_dir))
     except NpuUnavailable as error:
-        failed = isinstance(error, CanaryFailed)
-        level = logging.WARNING if failed or device == NPU else logging.INFO
-        logger.log(level, "the CPU does the work: %s", error)
-        backend = plain()
-        state = State.FAILED if failed else State.UNAVAILABLE
-        backend.unaccelerated = Acceleration(state, str(error), trials(error))
-        return backend
+        found = _without(error, npu)
+    failed = found.state is State.FAILED
+    level = logging.WARNING if failed or device == NPU else logging.INFO
+    logger.log(level, "the CPU does the work: %s", found.reason)
+    backend = plain()
+    backend.unaccelerated = found
+    return backend
+
+
+def _without(error: NpuUnavailable, npu: Npu | None) -> Acceleration:
+    """Why it is not used; npu: where it could be opened."""
+    state = State.FAILED if isinstance(error, CanaryFailed) else State.UNAVAILABLE
+    found = Acceleration(state, str(error), trials(error))
+    if npu is None:
+        return found
+    firmware, driver = versions(npu.address)
+    return replace(
+        found,
+        device=npu.name,
+        firmware=firmware,
+        driver=driver,
+        dispatches=npu.dispatches,
+        recoveries=npu.recoveries,
+    )
 
 
 def _opener(npu: Npu, cache_dir: Path) -> Opener:

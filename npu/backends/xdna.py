@@ -25,6 +25,7 @@ from npu.whisper_weights import WhisperWeights
 from npu.xdna.encoder import Encoder, EncoderDesign
 from npu.xdna.failures import NpuUnavailable, trials
 from npu.xdna.gemm import SPAN
+from npu.xdna.record import evidence_of, versions
 from npu.xdna.runtime import Built, Npu
 from streaming.errors import ModelError
 
@@ -124,11 +125,6 @@ def whisper_design(checkpoint: Checkpoint) -> EncoderDesign:
 
 def _opened(opener: Opener, design: EncoderDesign, cache_dir: Path | None) -> Elsewhere:
     """After its canary was asked."""
-    from npu.xdna.record import (  # they take a while, and are needed where there is an NPU only
-        evidence_of,
-        versions,
-    )
-
     npu, built = opener(design)
     design.canary.ask(npu, built)
     firmware, driver = versions(npu.address)

@@ -28,6 +28,7 @@ from npu.xdna.passthrough import WORDS, passthrough
 from npu.xdna.record import Record, versions
 from npu.xdna.runtime import Built, Command, Npu
 from npu.xdna.single_core import OUT, ordered, product, single_core
+from npu.xdna.speech_steps import KnownAnswers, Speech
 
 _SHAPE = Shape(256, 128, 256)  # of the canary's product
 
@@ -166,7 +167,7 @@ class OneKernel:
 
 @dataclass(frozen=True)
 class Canary:
-    """The whole array on a product whose answer is known."""
+    """The whole array on a product in 8 bits whose answer is known."""
 
     design: Design
     name: str = "canary"
@@ -190,6 +191,8 @@ def steps_of(stacks: Mapping[str, int]) -> tuple[Step, ...]:
         PassThrough(passing),
         OneKernel(single_core(stacks)),
         Canary(gemm(stacks, (_SHAPE,))),
+        KnownAnswers(stacks),
+        Speech(stacks),
     )
 
 

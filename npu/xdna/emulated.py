@@ -8,9 +8,11 @@ from npu.xdna.emulator import KERNEL, Emulator, Faults, Package, instructions
 from npu.xdna.runtime import Built, Npu
 
 
-def emulated(kernels: Kernels, *designs: Design, faults: Faults | None = None) -> tuple[Npu, list[Built]]:
-    """The opened NPU, and each design as if it had been built."""
-    xrt = Emulator({_path(design): Package(design, lambda: kernels) for design in designs}, faults)
+def emulated(
+    kernels: Kernels, *designs: Design, faults: Faults | None = None, seed: int = 0
+) -> tuple[Npu, list[Built]]:
+    """The opened NPU, and each design as if it had been built; seed: of the order in which its parts go on."""
+    xrt = Emulator({_path(design): Package(design, lambda: kernels) for design in designs}, faults, seed)
     return Npu(xrt), [
         Built(
             design.name,

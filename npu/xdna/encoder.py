@@ -16,7 +16,7 @@ from npu.xdna.canary import Canary
 from npu.xdna.composition import Constants
 from npu.xdna.design import Design
 from npu.xdna.design import Sequence as HostSequence
-from npu.xdna.encoders import Plan, moonshine, whisper
+from npu.xdna.encoders import Plan, moonshine, moonshine_stem, whisper
 from npu.xdna.oracle import from_bf16, to_bf16
 from npu.xdna.overlay import overlay
 from npu.xdna.runtime import Built, Command, Npu
@@ -46,6 +46,11 @@ class EncoderDesign:
     ) -> EncoderDesign:
         """Moonshine's."""
         return cls(lambda constants, n: moonshine(weights, heads, constants, n), spans, by_unit)
+
+    @classmethod
+    def moonshine_stem(cls, weights: Weights, spans: Sequence[int]) -> EncoderDesign:
+        """Moonshine's convolutions alone."""
+        return cls(partial(moonshine_stem, weights), spans)
 
     @classmethod
     def whisper(cls, weights: WhisperWeights, spans: Sequence[int], by_unit: bool = False) -> EncoderDesign:

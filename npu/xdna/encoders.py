@@ -6,7 +6,7 @@ A head takes 64 columns whatever its width, and there are four at a time; what i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -51,9 +51,10 @@ class Plan:
         return tuple(self.composer.units)
 
     def dispatches(self) -> dict[str, tuple[str, ...]]:
-        """The units of the stem, and those of the layers."""
+        """The units of the stem, and those of the layers, where there are any."""
         stem = tuple(name for name in self.units if name.startswith(_STEM))
-        return {STEM: stem, LAYERS: self.units[len(stem) :]}
+        parts = {STEM: stem, LAYERS: self.units[len(stem) :]}
+        return {name: units for name, units in parts.items() if units}
 
 
 def states_of(rows: int) -> int:
@@ -66,6 +67,14 @@ def moonshine(weights: Weights, heads: int, constants: Constants, spans: int) ->
 
     lengths: `rows` of the first convolution, `states`.
     """
+    plan = moonshine_stem(weights, constants, spans)
+    angles = np.arange(plan.out.rows, dtype=np.float32)[:, None] * weights.frequencies
+    layers, last = weights.encoder, weights.encoder_norm
+    return replace(plan, out=_layers(plan.composer, plan.out, plan.width, heads, layers, last, angles))
+
+
+def moonshine_stem(weights: Weights, constants: Constants, spans: int) -> Plan:
+    """The same without the layers: its states are what the first of them sees."""
     composer = Composer(constants)
     states = spans * SPAN
     rows = _ROWS_PER_STATE * states
@@ -89,14 +98,12 @@ def moonshine(weights: Weights, heads: int, constants: Constants, spans: int) ->
         seen = x.convolved(convolution.stride, taps_of, inputs)
         composer.product(name, seen, _flat(convolution), to, bias=convolution.bias, function=GELU)
         x = to
-    angles = np.arange(states, dtype=np.float32)[:, None] * weights.frequencies
-    out = _layers(composer, x, width, heads, weights.encoder, weights.encoder_norm, angles)
 
     def laid(prepared: Array) -> tuple[Array, Lengths]:
         rows = len(prepared) - 1
         return prepared, {"rows": rows, "states": states_of(rows)}
 
-    return Plan(composer, laid, samples, out, width, states - 2)
+    return Plan(composer, laid, samples, x, width, states - 2)
 
 
 def whisper(weights: WhisperWeights, constants: Constants, spans: int) -> Plan:

@@ -71,7 +71,7 @@ def test_an_emulated_walk(cache: Path) -> None:
     assert result.returncode == 0, result
     lines = result.stdout.splitlines()
     assert all(line.startswith("EMULATED ") for line in lines)
-    assert sum("passed" in line for line in lines) == 6  # five steps, and the last sentence
+    assert sum("passed" in line for line in lines) == 8  # seven steps, and the last sentence
     assert "says nothing of hardware" in lines[-1]
     assert packages(cache) == []
 
@@ -102,12 +102,12 @@ def test_a_build(cache: Path, tools: dict[str, str]) -> None:
     """Makes what bringing up needs, step by step; the second time there is nothing to do."""
     result = npu(cache, "build", **tools)
     assert result.returncode == 0, result
-    assert packages(cache) == ["gemm_i8", "passthrough", "single_core"]
+    assert packages(cache) == ["gemm_i8", "overlay_bf16", "passthrough", "single_core"]
     assert "passthrough: 1 of 3, lowering the design" in result.stderr
     assert "single_core: 1 of 4, compiling gemm_i8.cc for the cores" in result.stderr
-    assert result.stdout.count("is built: ") == 3
+    assert result.stdout.count("is built: ") == 4
     again = npu(cache, "build", **tools)
-    assert again.stdout.count("nothing has changed") == 3
+    assert again.stdout.count("nothing has changed") == 4
     assert "lowering" not in again.stderr
 
 
@@ -118,3 +118,13 @@ def test_a_tool_that_fails(cache: Path, tools: dict[str, str]) -> None:
     assert result.stderr.splitlines()[-1].startswith("amanuensis: clang++ failed on single_core")
     assert "no member named 'mmul'" in result.stderr
     assert packages(cache) == ["passthrough"]
+
+
+def test_a_model_of_ones_own(cache: Path, tools: dict[str, str]) -> None:
+    """Has its encoder built, and nothing else."""
+    folder = ROOT / "tests/fixtures/whisper-small-talk"
+    result = npu(cache, "build", str(folder), **tools)
+    assert result.returncode == 0, result
+    assert packages(cache) == ["overlay_bf16"]
+    refused = npu(cache, "build", "parakeet", **tools)
+    assert refused.returncode == 1 and "No model is called 'parakeet'" in refused.stderr

@@ -99,6 +99,7 @@ def test_a_canary_that_fails(
     built.faults.left[fault] = None
     model = load("auto")
     assert model.device.startswith("cpu (") and model.acceleration.state is State.FAILED
+    assert model.acceleration.device == "RyzenAI-npu1 (emulated)"
     assert reason in model.acceleration.reason
     assert any(record.levelno == logging.WARNING and reason in record.message for record in caplog.records)
 

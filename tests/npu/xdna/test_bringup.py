@@ -42,9 +42,21 @@ class Broken:
             out[0] += 1
 
 
-def walk(kernels: HostKernels, faults: Faults | None = None, runs: Kernels | None = None) -> list[Outcome]:
-    """All steps until one fails."""
-    steps = steps_of(kernels.stacks)
+class Spoilt(Broken):
+    """Kernels of which one has the sign of every value of its last array wrong."""
+
+    def call(self, name: str, arguments: Sequence[Bytes | int]) -> None:
+        self._kernels.call(name, arguments)
+        if name == self._name:
+            out = [each for each in arguments if isinstance(each, np.ndarray)][-1]
+            out[1::2] ^= 0x80
+
+
+def walk(
+    kernels: HostKernels, faults: Faults | None = None, runs: Kernels | None = None, count: int | None = None
+) -> list[Outcome]:
+    """All steps, or the first of them, until one fails."""
+    steps = steps_of(kernels.stacks)[:count]
     bench = emulated(designs_of(steps), runs or kernels, faults)
     outcomes: list[Outcome] = []
     for step in steps:
@@ -58,7 +70,15 @@ def walk(kernels: HostKernels, faults: Faults | None = None, runs: Kernels | Non
 def test_a_walk(kernels: HostKernels) -> None:
     """Passes, step by step, each on what the last has shown."""
     outcomes = walk(kernels)
-    assert [each.step for each in outcomes] == ["device", "context", "pass-through", "one kernel", "canary"]
+    assert [each.step for each in outcomes] == [
+        "device",
+        "context",
+        "pass-through",
+        "one kernel",
+        "canary",
+        "overlay",
+        "pipeline",
+    ]
     assert not any(each.failure or each.recoveries for each in outcomes)
     assert outcomes[0].seen == "RyzenAI-npu1 (emulated)"
     assert outcomes[2].seen == "64 KiB came back as they were"
@@ -99,10 +119,25 @@ def test_zeros_of_cores(first: int, step: str, kernels: HostKernels) -> None:
     assert (last.step, str(last.failure)[:34]) == (step, "every value of the product is zero")
 
 
+def test_zeros_of_the_overlay(kernels: HostKernels) -> None:
+    """Are found before speech is tried."""
+    last = walk(kernels, Later(Fault.ZEROS, 3))[-1]
+    assert (last.step, str(last.failure)[:48]) == (
+        "overlay",
+        "every value of the product of the canary is zero",
+    )
+
+
+def test_a_kernel_that_no_canary_asks(kernels: HostKernels) -> None:
+    """Is found by what becomes of speech."""
+    last = walk(kernels, runs=Spoilt(kernels, "normalise_bf16"))[-1]
+    assert last.step == "pipeline" and "differs from float32: cosine 0." in str(last.failure)
+
+
 @pytest.mark.parametrize("fault", [Fault.TIMEOUT, Fault.LOST_CONTEXT])
 def test_a_recovery(fault: Fault, kernels: HostKernels) -> None:
     """Is told of the step that needed it."""
-    outcomes = walk(kernels, Faults({fault: 1}))
+    outcomes = walk(kernels, Faults({fault: 1}), count=5)
     assert [each.recoveries for each in outcomes] == [0, 0, 1, 0, 0]
     assert not any(each.failure for each in outcomes)
 
@@ -124,7 +159,12 @@ def test_the_time_of_a_step(kernels: HostKernels) -> None:
 def test_designs(kernels: HostKernels) -> None:
     """Are named once each: they are what has to be built."""
     steps: Sequence[Step] = steps_of(kernels.stacks)
-    assert [each.name for each in designs_of(steps)] == ["passthrough", "single_core", "gemm_i8"]
+    assert [each.name for each in designs_of(steps)] == [
+        "passthrough",
+        "single_core",
+        "gemm_i8",
+        "overlay_bf16",
+    ]
 
 
 def test_hardware_that_is_not_there(kernels: HostKernels) -> None:

@@ -20,7 +20,7 @@ def test_kept(kernel_cache: Path) -> None:
     again = HostKernels(["gemv_i8.cc"], cache_dir=kernel_cache)
     assert (again.folder / "kernels.so").stat().st_mtime_ns == built
     assert HostKernels(["gemv_i8.cc"], vector=True, cache_dir=kernel_cache).folder != first.folder
-    assert HostKernels(["rope.cc"], cache_dir=kernel_cache).folder != first.folder
+    assert HostKernels(["rope_bf16.cc"], cache_dir=kernel_cache).folder != first.folder
 
 
 def test_no_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from npu.weights import Weights
 from npu.xdna.check import check
-from npu.xdna.emulator import KERNEL, Emulator, Package, instructions
+from npu.xdna.emulated import emulated
+from npu.xdna.encoder import Encoder, EncoderDesign
 from npu.xdna.encoder_i8 import Fixed, in_float, numpy_encoder
 from npu.xdna.float_encoder import FloatEncoder, in_bf16
 from npu.xdna.host_kernels import HostKernels
 from npu.xdna.layers_i8 import Layers, LayersDesign
+from npu.xdna.mixed_encoder import MixedEncoder
 from npu.xdna.quant import QuantisedEncoder
-from npu.xdna.runtime import Built, Npu
 from streaming.errors import ModelError
 
 Array = NDArray[np.float32]
 
 
-def emulated(kernels: HostKernels, design: LayersDesign, seed: int = 0) -> Layers:
-    """The layers on an emulated array."""
-    made = design.design(kernels.stacks)
-    package = f"{made.name}.xclbin"
-    xrt = Emulator({package: Package(made, lambda: kernels)}, seed=seed)
-    code = {each.name: instructions(made, each.name) for each in made.sequences}
-    return Layers(Npu(xrt), Built(made.name, package, KERNEL, code), design)
+def opened(kernels: HostKernels, design: LayersDesign, seed: int = 0) -> Layers:
+    npu, (built,) = emulated(kernels, design.design(kernels.stacks), seed=seed)
+    return Layers(npu, built, design)
+
+
+def cosine(x: Array, y: Array) -> float:
+    return float(np.sum(x * y) / np.linalg.norm(x) / np.linalg.norm(y))
+
+
+@pytest.fixture(scope="module")
+def kernels(kernel_cache: Path) -> HostKernels:
+    """Of one path: tests of the kernels hold the other to it."""
+    if shutil.which("g++") is None:
+        pytest.skip("g++ is not installed; to run this: sudo apt install g++")
+    return HostKernels(cache_dir=kernel_cache)
 
 
 @pytest.fixture(scope="session")
@@ -41,25 +53,40 @@ def frames(moonshine: FloatEncoder, quantised: QuantisedEncoder, spoken: Array) 
     return numpy_encoder(quantised).frames(moonshine.sound(spoken, in_bf16))
 
 
+@pytest.mark.parametrize("seed", range(2))
 def test_moonshine(
     kernels: HostKernels, design: LayersDesign, moonshine: FloatEncoder, quantised: QuantisedEncoder,
-    spoken: Array,
+    spoken: Array, seed: int,
 ) -> None:  # fmt: skip
     """Six layers and the last norm in one dispatch: states and scales are the same numbers, and near float32's."""
     sound = moonshine.sound(spoken, in_bf16)
-    layers, fast = emulated(kernels, design, seed=int(kernels.vector)), numpy_encoder(quantised)
+    layers, fast = opened(kernels, design, seed), numpy_encoder(quantised)
     rows = layers.states(fast.frames(sound))
     for found, expected in zip(rows, fast.states(sound), strict=True):
         assert np.array_equal(found, expected)
-    found, expected = in_float(rows, quantised.last), moonshine.states(spoken)
-    cosine = np.sum(found * expected) / np.linalg.norm(found) / np.linalg.norm(expected)
-    assert cosine > 0.999
+    assert cosine(in_float(rows, quantised.last), moonshine.states(spoken)) > 0.999
+
+
+def test_the_whole_encoder(
+    kernels: HostKernels,
+    weights: Weights,
+    moonshine: FloatEncoder,
+    quantised: QuantisedEncoder,
+    spoken: Array,
+) -> None:
+    """The convolutions in bf16, the layers in 8 bits: two designs on one NPU, and near float32."""
+    stem, design = EncoderDesign.moonshine_stem(weights, (1,)), LayersDesign(quantised, (1,))
+    npu, built = emulated(kernels, stem.design(kernels.stacks), design.design(kernels.stacks))
+    encoder = MixedEncoder(Encoder(npu, built[0], stem), Layers(npu, built[1], design), quantised)
+    found, expected = encoder.states(spoken), moonshine.states(spoken)
+    assert found.shape == expected.shape
+    assert cosine(found, expected) > 0.999
 
 
 def test_windows(kernels: HostKernels, quantised: QuantisedEncoder, frames: Fixed) -> None:
     """A window knows nothing of the one before it, and of several plans the shortest that fits is taken."""
     short = replace(quantised, layers=quantised.layers[:1])
-    layers, fast = emulated(kernels, LayersDesign(short, (1, 2))), numpy_encoder(short)
+    layers, fast = opened(kernels, LayersDesign(short, (1, 2))), numpy_encoder(short)
     for window in (np.concatenate([frames] * 3), frames[:40], frames[:1]):
         x = fast.layer(window, short.layers[0], fast.bits()[0])
         expected = fast.operators.layer_norm(x, short.last)
@@ -70,7 +97,7 @@ def test_windows(kernels: HostKernels, quantised: QuantisedEncoder, frames: Fixe
 def test_a_window_that_is_too_long(kernels: HostKernels, design: LayersDesign, frames: Fixed) -> None:
     """Is refused."""
     with pytest.raises(ModelError, match=r"615 frames; the NPU takes 512"):
-        emulated(kernels, design).states(np.concatenate([frames] * 5))
+        opened(kernels, design).states(np.concatenate([frames] * 5))
 
 
 def test_limits(kernels: HostKernels, design: LayersDesign) -> None:

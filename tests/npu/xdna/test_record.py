@@ -124,6 +124,14 @@ def test_a_walk_that_passes(machine: Any, kernels: HostKernels) -> None:
     record = measured(machine.cache)
     assert record is not None
     assert record.packages == {name: key_of(each) for name, each in made.items()}
-    assert list(record.seconds) == ["device", "context", "pass-through", "one kernel", "canary"]
+    assert list(record.seconds) == [
+        "device",
+        "context",
+        "pass-through",
+        "one kernel",
+        "canary",
+        "overlay",
+        "pipeline",
+    ]
     assert (record.device, record.firmware, record.recoveries) == ("RyzenAI-npu1 (emulated)", None, 0)
     assert datetime.now(UTC) - datetime.fromisoformat(record.date) < timedelta(minutes=1)
