@@ -15,13 +15,15 @@ from numpy.typing import NDArray
 
 from npu.backends.reference import gelu
 from npu.xdna import oracle_bf16
-from npu.xdna.composer import LANE, Composer, Function, Region, Seen
+from npu.xdna.composer import Composer, Seen
 from npu.xdna.composition import Constants
 from npu.xdna.design import Sequence
 from npu.xdna.failures import UNWRITTEN, CanaryFailed, NpuUnavailable, must_agree
 from npu.xdna.gemm import SIDE, SPAN
 from npu.xdna.oracle import Bits, epilogue_bf16, product_bf16, to_bf16
+from npu.xdna.regions import LANE, Region
 from npu.xdna.runtime import Built, Command, Npu
+from npu.xdna.streams import Function
 
 NAME = "canary"  # of its sequence
 

@@ -18,12 +18,14 @@ from npu.architecture import Architecture
 from npu.backends.reference import silu
 from npu.weights import Attention, DecoderLayer, Matrix, Norm, Weights
 from npu.whisper_weights import WhisperWeights
-from npu.xdna.composer import LANE, WIDE, Composer, Function, Region, Seen, View
+from npu.xdna.composer import WIDE, Composer, Seen
 from npu.xdna.composition import Constants, Counts, Lengths
 from npu.xdna.encoders import GELU
 from npu.xdna.gemm import SIDE, SPAN, TILE
 from npu.xdna.lanes import bias_of, in_lanes, own, projections
 from npu.xdna.overlay import DEPTH, OBJECT
+from npu.xdna.regions import LANE, Region, View
+from npu.xdna.streams import Function
 
 Array = NDArray[Any]
 

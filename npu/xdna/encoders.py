@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from npu.backends.reference import gelu
 from npu.weights import Convolution, EncoderLayer, Norm, Weights
 from npu.whisper_weights import FRAMES_PER_STATE, WhisperWeights
-from npu.xdna.composer import LANE, Composer, Function, Region, Seen, View
+from npu.xdna.composer import Composer, Seen
 from npu.xdna.composition import Constants, Lengths
 from npu.xdna.gemm import SIDE, SPAN
 from npu.xdna.lanes import in_lanes, own, projections
 from npu.xdna.overlay import DEPTH
+from npu.xdna.regions import LANE, Region, View
+from npu.xdna.streams import Function
 
 Array = NDArray[Any]
 

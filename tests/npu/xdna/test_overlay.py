@@ -13,7 +13,7 @@ from npu.backends.reference import gelu
 from npu.xdna import composer, oracle
 from npu.xdna.array import Array
 from npu.xdna.check import check
-from npu.xdna.composer import LANE, Composer, Function, Region, View, padded
+from npu.xdna.composer import Composer
 from npu.xdna.composition import Constants
 from npu.xdna.design import Design
 from npu.xdna.gemm import SPAN
@@ -21,6 +21,8 @@ from npu.xdna.host_kernels import HostKernels
 from npu.xdna.oracle import from_bf16, to_bf16
 from npu.xdna.oracle_bf16 import Seen, attention_bf16, layer_norm_bf16, rope_bf16
 from npu.xdna.overlay import overlay
+from npu.xdna.regions import LANE, Region, View
+from npu.xdna.streams import Function, padded
 
 Bits = NDArray[np.uint16]
 
