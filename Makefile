@@ -23,7 +23,8 @@ run: $(VENV)/.runs  ## the daemon, and the address of its web page
 setup: $(VENV)/.runs  ## only the environment
 	@echo "Ready. The command is $(BIN)/amanuensis; try: $(BIN)/amanuensis doctor"
 
-test: export OPENBLAS_NUM_THREADS = 1  # two threads for small products wait for each other on a busy machine
+# Two threads for small products wait for each other on a busy machine.
+test: export OPENBLAS_NUM_THREADS = 1
 test: $(VENV)/.tests system lint  ## every check there is
 	$(BIN)/python -m pytest
 

@@ -1,10 +1,10 @@
 // Attention in bf16 of 64 queries over any number of keys and values, 32 at a time; one head, 64 wide. What lies
 // beyond a narrower head is zero.
 //
-//   scores  = q * k in float, times a scale: binary logarithms with 8 fraction bits, rounded to whole ones, halves to
-//             even, within +-2^21
+//   scores  = q * k in float, q times a scale first: binary logarithms. Each is a whole number, within +-2^21, and a rest
 //   masks   before the maximum: see below
-//   weights = 2^(score - the largest so far), 17 bits by table, summed as integers; narrowed to bf16 times v, in float
+//   weights = 2^(score - the largest whole number so far), in bf16; they are summed as they are, and times v, in float
+// The largest is a whole number, so that what was summed before is divided by a power of two where a larger one comes.
 // A query that sees no key gets zero, and so do those from `queries` on. Four queries that see none of the keys at hand
 // are passed over.
 //
@@ -14,36 +14,23 @@
 //
 //   q [2][16][4][4][8]: halves of the width as tiles of A come, queries by fours, width by eights; keys [8][8][8][4]: width by eights, keys by fours; v
 //   [4][16][8][4]: keys by eights, width by fours, as a tile of B comes; o, out [16][16][4][4]
-//   kept, words: 1: steps of the first part, 4: 256 * log2(e) / sqrt(width of the head) in float, 5: groups, 6: queries,
-//     7: queries of a group, 8: 1 where a query sees its own key alone, 64 and on: keys of each query
-//   table [256]: 2^16 * 2^(-i / 256), rounded   statistics: [64] the largest score so far, [64] the sum of weights, and
-//   how many steps are done
-//   scratch: 1 KB; the object that `out` will lie in, before it does
-#include "fixed.h"
-
-#include <cstring>
+//   kept, words: 1: steps of the first part, 4: log2(e) / sqrt(width of the head) in float, 5: groups, 6: queries, 7:
+//     queries of a group, 8: 1 where a query sees its own key alone, 64 and on: keys of each query
+//   statistics: [64][4] the largest whole number so far, [64][4] the sum of weights in float, each four times, and how
+//     many steps are done
+//   scratch: 1.25 KB; the object that `out` will lie in, before it does
+#include "bf16.h"
 
 constexpr int kStep = 32;                                           // keys at a time
 constexpr int kHalf = kTile / 2;                                    // of the width
 constexpr int kScoresN = kStep / kColumnsBf16, kWidthN = kTile / kColumnsBf16;
 constexpr int kBlock = kRows * kColumnsBf16, kBlockA = kRows * kDepth;
-constexpr int kFractionBits = 8, kOne = 16;
-constexpr int kNext = 2 * kTile;                                    // of statistics: the next step
+constexpr int kSums = kTile * kColumnsBf16, kNext = 2 * kSums;       // of statistics: sums of weights, the next step
 constexpr int kPast = 1, kScale = 4, kGroups = 5, kQueries = 6, kShared = 7, kAlone = 8, kKeys = 64;  // of kept
-constexpr int32_t kMasked = -(1 << 30);
-constexpr float kLimit = 1 << 21, kWhole = 12582912;  // added and taken away: nothing is left after the point
-
-KERNEL_INLINE int32_t power(int32_t x, const int32_t *table) {
-    const int32_t down = x >> kFractionBits;
-    if (down > kOne + 1) return 0;
-    return (table[x & ((1 << kFractionBits) - 1)] + ((1 << down) >> 1)) >> down;
-}
-
-KERNEL_INLINE uint16_t narrowed(float value) {
-    uint32_t wide;
-    std::memcpy(&wide, &value, sizeof wide);
-    return static_cast<uint16_t>((wide + 0x7fffu + ((wide >> 16) & 1)) >> 16);
-}
+constexpr int32_t kLimit = 1 << 21;      // of scores
+constexpr float kLeast = 0.5f;           // the largest weight is more, so a sum is more or zero
+constexpr int32_t kMasked = -(1 << 30);  // a key that is not seen
+constexpr int32_t kNone = -(1 << 29);    // the largest of no scores: far from both
 
 #ifdef __AIE__
 
@@ -82,13 +69,6 @@ KERNEL_INLINE void turn(const uint16_t *tile, uint16_t *keys) {
 
 #else
 
-KERNEL_INLINE float widened(uint16_t bits) {
-    const uint32_t wide = static_cast<uint32_t>(bits) << 16;
-    float value;
-    std::memcpy(&value, &wide, sizeof value);
-    return value;
-}
-
 template <bool kAdd, int kBlocksK, int kBlocksN>
 KERNEL_INLINE void multiply(const uint16_t *a, const uint16_t *b, float *c) {
     if (!kAdd)
@@ -117,13 +97,10 @@ KERNEL_INLINE void turn(const uint16_t *tile, uint16_t *keys) {
 
 #endif
 
-KERNEL_INLINE float rounded(float score) {
-    const float within = score < -kLimit ? -kLimit : score > kLimit ? kLimit : score;
-    return (within + kWhole) - kWhole;
-}
-
 struct Seen {
     int from, to;  // of the keys at hand
+
+    inline __attribute__((always_inline)) int count() const { return to - from; }
 };
 
 // The keys of a step.
@@ -148,77 +125,175 @@ KERNEL_INLINE Seen seen_by(int query, const Keys &keys, const int32_t *kept) {
     return {!keys.past && kept[kAlone] ? to - 1 : 0, to};
 }
 
-// Scores [8][4][4] of one of four queries to weights p [4][4][8]; what was summed before shrinks where a larger one comes.
-KERNEL_INLINE void weigh(int row, float *scores, uint16_t *p, float *o, float scale, Seen seen, const int32_t *table,
-                         int32_t *largest, int32_t *sum) {
-    float *own = scores + row * kColumnsBf16;
-    int32_t most = *largest, total = *sum;
-    for (int n = seen.from; n < seen.to; ++n) {
-        float &score = own[n / kColumnsBf16 * kBlock + n % kColumnsBf16];
-        score = rounded(score * scale);
-        most = static_cast<int32_t>(score) > most ? static_cast<int32_t>(score) : most;
-    }
-    if (most > *largest && total) {
-        const int32_t factor = power(most - *largest, table);
-        total = static_cast<int32_t>(round_even(int64_t{total} * factor, kOne));
-        const float share = static_cast<float>(factor) / (1 << kOne);
-        float *sums = o + row * kColumnsBf16;
-        for (int n = 0; n < kTile; ++n) sums[n / kColumnsBf16 * kBlock + n % kColumnsBf16] *= share;
-    }
-    for (int n = 0; n < kStep; ++n) {
-        int32_t weight = 0;
-        if (n >= seen.from && n < seen.to)
-            weight = power(most - static_cast<int32_t>(own[n / kColumnsBf16 * kBlock + n % kColumnsBf16]), table);
-        total += weight;
-        p[n / kDepth * kBlockA + row * kDepth + n % kDepth] = narrowed(static_cast<float>(weight));
-    }
-    *largest = most, *sum = total;
+#ifdef __AIE__
+
+alignas(64) constexpr uint32_t kKeyOfLane[kBlock] = {0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3};
+
+// [4][4]: a number for each row.
+KERNEL_INLINE Ints by_row(int32_t a, int32_t b, int32_t c, int32_t d) {
+    const auto upper = aie::concat(aie::broadcast<int32_t, kColumnsBf16>(a), aie::broadcast<int32_t, kColumnsBf16>(b));
+    const auto lower = aie::concat(aie::broadcast<int32_t, kColumnsBf16>(c), aie::broadcast<int32_t, kColumnsBf16>(d));
+    return aie::concat(upper, lower);
 }
+
+// [4][4] -> the largest of each row, four times.
+KERNEL_INLINE Ints largest_of_rows(const Ints &x) {
+    const auto pairs = aie::max(aie::filter_even(x), aie::filter_odd(x));
+    const auto most = aie::max(aie::filter_even(pairs), aie::filter_odd(pairs));
+    const auto [upper, lower] = aie::interleave_zip(most, most, 1);
+    const auto twice = aie::concat(upper, lower);
+    const auto [first, second] = aie::interleave_zip(twice, twice, 1);
+    return aie::concat(first, second);
+}
+
+// Scores [8][4][4] of four queries to weights p [4][4][8]; what was summed before shrinks where a larger one comes.
+KERNEL_INLINE void weigh(const float *scores, int32_t *wholes, uint16_t *p, float *o, const Seen *seen,
+                         int32_t *largest, float *sum) {
+    const auto from = by_row(seen[0].from, seen[1].from, seen[2].from, seen[3].from);
+    const auto count = by_row(seen[0].count(), seen[1].count(), seen[2].count(), seen[3].count()).cast_to<uint32_t>();
+    auto *weights = reinterpret_cast<bfloat16 *>(p);
+    auto key = aie::sub(aie::load_v<kBlock>(kKeyOfLane), from.cast_to<uint32_t>());  // from 0 on it is seen
+    auto most = all(kMasked);
+    for (int n = 0; n < kStep * kRows; n += kBlock) {
+        const auto found = power(aie::load_v<kBlock>(scores + n), -kLimit, kLimit);
+        const auto whole = aie::select(all(kMasked), found.exponent, aie::lt(key, count));
+        most = aie::max(most, whole);
+        key = aie::add(key, aie::broadcast<uint32_t, kBlock>(kColumnsBf16));
+        aie::store_v(wholes + n, whole);
+        aie::store_v(weights + n, found.fraction);
+    }
+    const auto before = aie::load_v<kBlock>(largest);
+    most = aie::max(largest_of_rows(most), before);
+    auto total = aie::load_v<kBlock>(sum);
+    if (!aie::lt(before, most).empty()) {
+        const auto down = shrinking(aie::sub(most, before));
+        total = shrunk(total, down);
+        for (int n = 0; n < kTile * kRows; n += kBlock) aie::store_v(o + n, shrunk(aie::load_v<kBlock>(o + n), down));
+        aie::store_v(largest, most);
+    }
+    Unit sums(total);
+    const auto ones = aie::broadcast<bfloat16, Unit::size_B>(bfloat16(1.0f));
+    for (int n = 0; n < kStep * kRows; n += 2 * kBlock) {
+        const auto down = two_to(aie::sub(aie::load_v<kBlock>(wholes + n), most));
+        const auto further = two_to(aie::sub(aie::load_v<kBlock>(wholes + n + kBlock), most));
+        const auto left = aie::mul(aie::load_v<kBlock>(weights + n), down).to_vector<bfloat16>();
+        const auto right = aie::mul(aie::load_v<kBlock>(weights + n + kBlock), further).to_vector<bfloat16>();
+        const auto [upper, lower] = aie::interleave_zip(left, right, kColumnsBf16);
+        const auto rows = aie::concat(upper, lower);
+        sums.mac(rows, ones);
+        aie::store_v(weights + n, rows);
+    }
+    aie::store_v(sum, sums.to_vector<float>());
+}
+
+KERNEL_INLINE void scale(const uint16_t *tile, float by, uint16_t *q) {
+    const auto factor = parts(all(by));
+    for (int i = 0; i < kTile * kHalf; i += kLanes) {
+        const auto x = aie::load_v<kLanes>(reinterpret_cast<const bfloat16 *>(tile + i));
+        const auto scaled = aie::mac(aie::mul(x, factor.high), x, factor.low).to_vector<bfloat16>();
+        aie::store_v(reinterpret_cast<bfloat16 *>(q + i), scaled);
+    }
+}
+
+KERNEL_INLINE void finish(const float *o, const float *sums, uint16_t *out) {
+    auto *to = reinterpret_cast<bfloat16 *>(out);
+    for (int m = 0; m < kTile / kRows; ++m, sums += kBlock) {
+        const auto share = parts(reciprocal(at_least(kLeast, aie::load_v<kBlock>(sums))));
+        for (int n = 0; n < kWidthN; ++n, o += kBlock, to += kBlock)
+            aie::store_v(to, product(parts(aie::load_v<kBlock>(o)), share).to_vector<bfloat16>());
+    }
+}
+
+#else
+
+KERNEL_INLINE int at(int row, int column) { return column / kColumnsBf16 * kBlock + row * kColumnsBf16 + column % kColumnsBf16; }
+
+// Scores [8][4][4] of four queries to weights p [4][4][8]; what was summed before shrinks where a larger one comes.
+KERNEL_INLINE void weigh(float *scores, int32_t *wholes, uint16_t *p, float *o, const Seen *seen,
+                         int32_t *largest, float *sum) {
+    for (int row = 0; row < kRows; ++row, largest += kColumnsBf16, sum += kColumnsBf16) {
+        int32_t most = *largest;
+        for (int n = seen[row].from; n < seen[row].to; ++n) {
+            const Power found = power(scores[at(row, n)], -kLimit, kLimit);
+            scores[at(row, n)] = found.fraction, wholes[at(row, n)] = found.exponent;
+            most = found.exponent > most ? found.exponent : most;
+        }
+        const int32_t down = most - *largest;
+        float total = shrunk(*sum, down);
+        for (int n = 0; n < kTile; ++n) o[at(row, n)] = shrunk(o[at(row, n)], down);
+        for (int n = 0; n < kStep; ++n) {
+            const bool sees = n >= seen[row].from && n < seen[row].to;
+            const uint16_t weight = sees ? narrowed(scores[at(row, n)] * two_to(wholes[at(row, n)] - most)) : 0;
+            total += widened(weight);
+            p[n / kDepth * kBlockA + row * kDepth + n % kDepth] = weight;
+        }
+        for (int copy = 0; copy < kColumnsBf16; ++copy) largest[copy] = most, sum[copy] = total;
+    }
+}
+
+KERNEL_INLINE void scale(const uint16_t *tile, float by, uint16_t *q) {
+    const Parts factor = parts(by);
+    for (int i = 0; i < kTile * kHalf; ++i) q[i] = narrowed(widened(tile[i]) * factor.high + widened(tile[i]) * factor.low);
+}
+
+KERNEL_INLINE void finish(const float *o, const float *sums, uint16_t *out) {
+    for (int i = 0; i < kCount; ++i) {
+        const float sum = sums[i / (kWidthN * kBlock) * kBlock + i % kBlock];
+        out[i] = narrowed(product(parts(o[i]), parts(reciprocal(sum > kLeast ? sum : kLeast))));
+    }
+}
+
+#endif
 
 extern "C" {
 
 void attention_start_bf16(int32_t *statistics, float *o) {
-    for (int m = 0; m < kTile; ++m) statistics[m] = kMasked, statistics[kTile + m] = 0;
-    statistics[kNext] = 0;
+    float *sums = reinterpret_cast<float *>(statistics) + kSums;
+#ifdef __AIE__
+    for (int i = 0; i < kSums; i += kLanes) aie::store_v(statistics + i, all(kNone)), aie::store_v(sums + i, all(0.0f));
+    for (int i = 0; i < kCount; i += kLanes) aie::store_v(o + i, all(0.0f));
+#else
+    for (int i = 0; i < kSums; ++i) statistics[i] = kNone, sums[i] = 0;
     for (int i = 0; i < kCount; ++i) o[i] = 0;
+#endif
+    statistics[kNext] = 0;
+}
+
+// Half of the width of queries, as a tile of A comes, for q.
+void keep_queries_bf16(const uint16_t *tile, const int32_t *kept, uint16_t *q, int32_t which) {
+#ifdef __AIE__
+    set_modes();
+#endif
+    scale(tile, as_float(kept[kScale]), q + which * kTile * kHalf);
 }
 
 // A tile of B that holds 32 keys [4][16][8][4]: keys by eights, width by fours; as the matrix unit wants them.
 void turn_keys_bf16(const uint16_t *tile, uint16_t *keys) { turn(tile, keys); }
 
 void attention_step_bf16(const uint16_t *q, const uint16_t *keys, const uint16_t *v, const int32_t *kept,
-                         const int32_t *table, uint16_t *scratch, int32_t *statistics, float *o) {
-    float *scores = reinterpret_cast<float *>(scratch);
-    uint16_t *p = scratch + 2 * kRows * kStep;
-    float scale;
-    std::memcpy(&scale, kept + kScale, sizeof scale);
+                         uint16_t *scratch, int32_t *statistics, float *o) {
+#ifdef __AIE__
+    set_modes();
+#endif
+    float *scores = reinterpret_cast<float *>(scratch), *sums = reinterpret_cast<float *>(statistics) + kSums;
+    int32_t *wholes = reinterpret_cast<int32_t *>(scratch) + kRows * kStep, *largest = statistics;
+    uint16_t *p = scratch + 4 * kRows * kStep;
     const Keys at_hand = keys_of(kept, statistics[kNext]++);
     for (int first = 0; first < kTile; first += kRows, q += kRows * kHalf, o += kRows * kTile) {
-        Seen seen[kRows];
-        bool any = false;
-        for (int row = 0; row < kRows; ++row) {
-            seen[row] = seen_by(first + row, at_hand, kept);
-            any |= seen[row].from < seen[row].to;
-        }
-        if (!any) continue;
+        const Seen seen[kRows] = {seen_by(first, at_hand, kept), seen_by(first + 1, at_hand, kept),
+                                  seen_by(first + 2, at_hand, kept), seen_by(first + 3, at_hand, kept)};
+        if (!(seen[0].count() | seen[1].count() | seen[2].count() | seen[3].count())) continue;
         multiply<false, kHalf / kDepth, kScoresN>(q, keys, scores);
         multiply<true, kHalf / kDepth, kScoresN>(q + kTile * kHalf, keys + kHalf * kStep, scores);
-        for (int row = 0; row < kRows; ++row) {
-            int32_t *largest = statistics + first + row;
-            weigh(row, scores, p, o, scale, seen[row], table, largest, largest + kTile);
-        }
+        weigh(scores, wholes, p, o, seen, largest + first * kColumnsBf16, sums + first * kColumnsBf16);
         multiply<true, kStep / kDepth, kWidthN>(p, v, o);
     }
 }
 
 void attention_finish_bf16(const float *o, const int32_t *statistics, uint16_t *out) {
-    for (int m = 0; m < kTile; ++m) {
-        const int32_t total = statistics[kTile + m];
-        const float share = total ? 1.0f / static_cast<float>(total) : 0;
-        for (int n = 0; n < kTile; ++n) {
-            const int at = (m / kRows * kWidthN + n / kColumnsBf16) * kBlock + m % kRows * kColumnsBf16 + n % kColumnsBf16;
-            out[at] = narrowed(o[at] * share);
-        }
-    }
+#ifdef __AIE__
+    set_modes();
+#endif
+    finish(o, reinterpret_cast<const float *>(statistics) + kSums, out);
 }
 }

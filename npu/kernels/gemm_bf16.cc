@@ -2,39 +2,82 @@
 // depth. Half the depth of 8-bit tiles, and so as many bytes.
 //   a [16][4][4][8]  b [4][16][8][4]  c [16][16][4][4]; bf16 as its 16 bits
 // and what becomes of the sums:
-//   y = c + bias[n]; y = function(y) by table; y = y + other or y * other; to bf16
+//   y = c + bias[n]; y = function(y): 1 GELU, 2 SiLU, 3 the hyperbolic tangent; y = y + other or y * other; to bf16
 // Products of two bf16 are exact in float. Narrowing rounds to nearest, halves to even.
 //
 // On a core whose two ways in are taken by A and B, what this needs comes as tiles of B after the last step:
-//   columns: bias [64] in float; word 64: 0 for no function, 1 for one that is itself above 8, 2 for one that stays what
-//     it is at 8; from word 128 the function at -8, -8 + 1/16, ... 8 [257] in float: lines in between, its first entry below
+//   columns: bias [64] in float
 //   half [4][16][8][4]: 32 rows of what is added or multiplied, the upper or the lower
-#include "fixed.h"
-
-#include <cstring>
+//
+// All functions are made of s = 1 / (1 + 2^-t): GELU x s with t = x (2.302 + 0.1029 x^2), within 5e-4 (Hendrycks and
+// Gimpel, 2016: the form with a tangent), SiLU x s with t = log2(e) x, the tangent 2 s - 1 with t = 2 log2(e) x. Near zero
+// that would lose what bf16 keeps, and the tangent is x + x^3 (-0.332 + 0.1162 x^2), within 3e-5 of itself.
+#include "bf16.h"
 
 constexpr int kHalfTile = kTile / 2;
 constexpr int kBlocksM = kTile / kRows, kBlocksK = kHalfTile / kDepth, kBlocksN = kTile / kColumnsBf16;
+constexpr int kBlock = kRows * kColumnsBf16;
+constexpr int kGelu = 1, kTangent = 3;
+constexpr float kSlope = 1.442695f, kGeluSlope = 2.3022082f, kGeluCube = 0.10302734375f;  // of t
+constexpr float kTangentCube = -0.33206911f, kTangentFifth = 0.1162109375f;
+constexpr float kNearZero = 0.5f;
+constexpr int32_t kLimit = 60;  // of 2^-t
 
-KERNEL_INLINE float widened(uint16_t bits) {
-    const uint32_t wide = static_cast<uint32_t>(bits) << 16;
-    float value;
-    std::memcpy(&value, &wide, sizeof value);
-    return value;
+KERNEL_INLINE float slope_of(int function) {
+    return function == kGelu ? kGeluSlope : function == kTangent ? 2 * kSlope : kSlope;
 }
 
-constexpr int kFunction = 64, kTable = 128;  // words of columns
-constexpr int kSaturating = 2;
-
-KERNEL_INLINE float activated(float x, const float *table, int function) {
-    if (x >= 8) return function == kSaturating ? table[256] : x;
-    if (!(x > -8)) return table[0];
-    const float at = (x + 8) * 16;
-    const int i = static_cast<int>(at);
-    return table[i] + (table[i + 1] - table[i]) * (at - static_cast<float>(i));
-}
+KERNEL_INLINE float cube_of(int function) { return function == kGelu ? kGeluCube : 0; }
 
 #ifdef __AIE__
+
+KERNEL_INLINE Floats activated(const Floats &x, int function) {
+    const auto own = parts(x);
+    const auto square = aie::mul(own.high, own.high).to_vector<bfloat16>();
+    const auto line = aie::msc(Sums(all(-slope_of(function))), square, all_bf16(cube_of(function)));
+    const auto found = power(product(own, parts(line.to_vector<float>())).to_vector<float>(), -kLimit, kLimit);
+    const auto above = aie::add(aie::mul(found.fraction, two_to(found.exponent)), all(1.0f));
+    const auto share = reciprocal(above.to_vector<float>());
+    if (function != kTangent) return product(own, parts(share)).to_vector<float>();
+    const auto far = aie::sub(aie::add(Sums(share), share), all(1.0f)).to_vector<float>();
+    const auto cube = aie::mac(Sums(all(kTangentCube)), square, all_bf16(kTangentFifth)).to_vector<bfloat16>();
+    const auto bent = aie::mul(square, cube).to_vector<bfloat16>();
+    const auto near = aie::mac(Sums(x), own.high, bent).to_vector<float>();
+    const auto size = aie::bit_and(INT32_MAX, x.cast_to<int32_t>());
+    return aie::select(far, near, aie::lt(size, all(as_bits(kNearZero))));
+}
+
+KERNEL_INLINE void activate(float *c, int function) {
+    for (int i = 0; i < kCount; i += kLanes) aie::store_v(c + i, activated(aie::load_v<kLanes>(c + i), function));
+}
+
+KERNEL_INLINE void start(float *c, const float *bias) {
+    for (int j = 0; j < kBlocksN; ++j) {
+        const auto own = aie::load_v<kColumnsBf16>(bias + j * kColumnsBf16);
+        const auto twice = aie::concat(own, own);
+        const auto down = aie::concat(twice, twice);
+        float *sums = c + j * kBlock;
+        for (int i = 0; i < kBlocksM; ++i, sums += kBlocksN * kBlock)
+            aie::store_v(sums, aie::add(Sums(aie::load_v<kBlock>(sums)), down).to_vector<float>());
+    }
+}
+
+KERNEL_INLINE void join(const uint16_t *other, float *sums, bool multiplied) {
+    const auto y = aie::load_v<kBlock>(sums);
+    const auto x = wide(aie::load_v<kBlock>(reinterpret_cast<const bfloat16 *>(other)));
+    aie::store_v(sums, (multiplied ? aie::mul(y, x) : aie::add(Sums(y), x)).to_vector<float>());
+}
+
+KERNEL_INLINE void take(const uint16_t *other, float *c) {
+    for (int i = 0; i < kCount; i += kLanes) {
+        const auto x = wide(aie::load_v<kLanes>(reinterpret_cast<const bfloat16 *>(other + i)));
+        aie::store_v(c + i, aie::sub(Sums(aie::load_v<kLanes>(c + i)), x).to_vector<float>());
+    }
+}
+
+KERNEL_INLINE void clear(float *c) {
+    for (int i = 0; i < kCount; i += kLanes) aie::store_v(c + i, all(0.0f));
+}
 
 using Unit = aie::mmul<kRows, kDepth, kColumnsBf16, bfloat16, bfloat16, accfloat>;
 
@@ -74,6 +117,36 @@ KERNEL_INLINE void narrow(const float *c, uint16_t *out) {
 
 #else
 
+KERNEL_INLINE float activated(float x, int function) {
+    const Parts own = parts(x);
+    const float square = rounded(own.high * own.high), line = -slope_of(function) - square * cube_of(function);
+    const Power found = power(product(own, parts(line)), -kLimit, kLimit);
+    const float share = reciprocal(found.fraction * two_to(found.exponent) + 1);
+    if (function != kTangent) return product(own, parts(share));
+    const float bent = rounded(square * rounded(kTangentCube + square * kTangentFifth));
+    return x < kNearZero && x > -kNearZero ? x + own.high * bent : share + share - 1;
+}
+
+KERNEL_INLINE void activate(float *c, int function) {
+    for (int i = 0; i < kCount; ++i) c[i] = activated(c[i], function);
+}
+
+KERNEL_INLINE void start(float *c, const float *bias) {
+    for (int i = 0; i < kCount; ++i) c[i] += bias[i / kBlock % kBlocksN * kColumnsBf16 + i % kColumnsBf16];
+}
+
+KERNEL_INLINE void join(const uint16_t *other, float *sums, bool multiplied) {
+    for (int i = 0; i < kBlock; ++i) sums[i] = multiplied ? sums[i] * widened(other[i]) : sums[i] + widened(other[i]);
+}
+
+KERNEL_INLINE void take(const uint16_t *other, float *c) {
+    for (int i = 0; i < kCount; ++i) c[i] -= widened(other[i]);
+}
+
+KERNEL_INLINE void clear(float *c) {
+    for (int i = 0; i < kCount; ++i) c[i] = 0;
+}
+
 KERNEL_INLINE void multiply(const uint16_t *a, const uint16_t *b, float *c) {
     for (int i = 0; i < kBlocksM; ++i)
         for (int k = 0; k < kBlocksK; ++k)
@@ -90,46 +163,34 @@ KERNEL_INLINE void multiply(const uint16_t *a, const uint16_t *b, float *c) {
 }
 
 KERNEL_INLINE void narrow(const float *c, uint16_t *out) {
-    for (int i = 0; i < kCount; ++i) {
-        uint32_t wide;
-        std::memcpy(&wide, c + i, sizeof wide);
-        if ((wide & 0x7fffffffu) > 0x7f800000u) wide |= 0x400000u;  // not a number, and it stays one
-        else wide += 0x7fffu + ((wide >> 16) & 1);
-        out[i] = static_cast<uint16_t>(wide >> 16);
-    }
+    for (int i = 0; i < kCount; ++i) out[i] = narrowed(c[i]);
 }
 
 #endif
 
 extern "C" {
 
-void zero_f32(float *c) {
-    for (int i = 0; i < kCount; ++i) c[i] = 0;
-}
+void zero_f32(float *c) { clear(c); }
 
 void gemm_bf16(const uint16_t *a, const uint16_t *b, float *c) { multiply(a, b, c); }
 
-// This and the next change the sums: they hold y before it is narrowed.
-void start_f32(float *c, const uint16_t *columns) {
-    const float *bias = reinterpret_cast<const float *>(columns), *table = bias + kTable;
-    const int function = reinterpret_cast<const int32_t *>(columns)[kFunction];
-    for (int i = 0; i < kCount; ++i) {
-        const float y = c[i] + bias[i / (kRows * kColumnsBf16) % kBlocksN * kColumnsBf16 + i % kColumnsBf16];
-        c[i] = function ? activated(y, table, function) : y;
-    }
+// These change the sums, which hold y before it is narrowed.
+void start_f32(float *c, const uint16_t *columns) { start(c, reinterpret_cast<const float *>(columns)); }
+
+void activate_f32(float *c, int32_t function) {
+#ifdef __AIE__
+    set_modes();
+#endif
+    activate(c, function);
 }
 
 // Of eight rows and four columns of the half, the upper four rows are a block of the sums, and the lower four.
 void join_half_f32(const uint16_t *half, float *c, int32_t which, int32_t multiplied) {
-    constexpr int kBlock = kRows * kColumnsBf16, kRow = kBlocksN * kBlock;
+    constexpr int kRow = kBlocksN * kBlock;
     c += which * (kCount / 2);
     for (int i = 0; i < kBlocksM / 2; ++i)
         for (int j = 0; j < kBlocksN; ++j)
-            for (int at = 0; at < kBlock; ++at) {
-                const float other = widened(half[(i / 2) * 2 * kRow + (2 * j + i % 2) * kBlock + at]);
-                float &sum = c[i * kRow + j * kBlock + at];
-                sum = multiplied ? sum * other : sum + other;
-            }
+            join(half + (i / 2) * 2 * kRow + (2 * j + i % 2) * kBlock, c + i * kRow + j * kBlock, multiplied);
 }
 
 void narrow_bf16(const float *c, uint16_t *out) {
@@ -145,7 +206,7 @@ void narrow_rest_bf16(float *c, uint16_t *out) {
     set_modes();
 #endif
     narrow(c, out);
-    for (int i = 0; i < kCount; ++i) c[i] -= widened(out[i]);
+    take(out, c);
     narrow(c, out);
 }
 }

@@ -9,38 +9,26 @@
 //   columns: gain [64] and offset [64] in float, as a tile of B comes
 //   out [16][16][4][4]: 64 columns, of which a tile makes one half
 // The reciprocal root is four steps of Newton's from the usual guess: multiplications only, which is what a core can do.
-#include "fixed.h"
-
-#include <cstring>
+#include "bf16.h"
 
 constexpr int kRowBlocks = kTile / kRows, kParts = 4;  // blocks of 8 columns in a tile
 constexpr int kBlockA = kRows * kDepth, kBlockC = kRows * kColumnsBf16;
 constexpr int kSquares = kRowBlocks * kBlockA;         // of lanes
 constexpr int kCores = 16;
 constexpr float kEpsilon = 1e-5f;
-
-KERNEL_INLINE float as_float(int32_t word) {
-    float value;
-    std::memcpy(&value, &word, sizeof value);
-    return value;
-}
+constexpr int32_t kRootGuess = 0x5f3759df;  // less half the bits of x: those of its reciprocal root, nearly
 
 KERNEL_INLINE float reciprocal_root(float value) {
-    uint32_t bits;
-    std::memcpy(&bits, &value, sizeof bits);
-    bits = 0x5f3759dfu - (bits >> 1);
-    float y;
-    std::memcpy(&y, &bits, sizeof y);
+    float y = as_float(kRootGuess - (as_bits(value) >> 1));
     const float half = 0.5f * value;
     for (int step = 0; step < 4; ++step) y = y * (1.5f - half * y * y);
     return y;
 }
 
-// A row's sum: its eight lanes in their order.
-KERNEL_INLINE float in_order(const float *lanes, int row) {
-    float total = 0;
-    for (int i = 0; i < kDepth; ++i) total += lanes[row / kRows * kBlockA + row % kRows * kDepth + i];
-    return total;
+// A row's sum: of its eight lanes neighbours first.
+KERNEL_INLINE float added_up(const float *lanes, int row) {
+    const float *own = lanes + row * kDepth;
+    return ((own[0] + own[1]) + (own[2] + own[3])) + ((own[4] + own[5]) + (own[6] + own[7]));
 }
 
 KERNEL_INLINE void describe(float sum, float squares, float share, float &mean, float &scale) {
@@ -50,6 +38,42 @@ KERNEL_INLINE void describe(float sum, float squares, float share, float &mean, 
 }
 
 #ifdef __AIE__
+
+// Every second value and the one after it.
+KERNEL_INLINE Floats neighbours(const Floats &left, const Floats &right) {
+    const auto both = aie::concat(left, right);
+    return aie::add(Sums(aie::filter_even(both)), aie::filter_odd(both)).to_vector<float>();
+}
+
+// [16][8] -> [16]
+KERNEL_INLINE Floats rows_added_up(const float *lanes) {
+    const auto pairs = [lanes](int at) {
+        return neighbours(aie::load_v<kLanes>(lanes + at * kLanes), aie::load_v<kLanes>(lanes + (at + 1) * kLanes));
+    };
+    return neighbours(neighbours(pairs(0), pairs(2)), neighbours(pairs(4), pairs(6)));
+}
+
+KERNEL_INLINE Floats product(const Floats &a, const Floats &b) { return aie::mul(a, b).to_vector<float>(); }
+
+KERNEL_INLINE Floats reciprocal_roots(const Floats &values) {
+    const aie::accum<acc64, kLanes> even(aie::bit_and(~1, values.cast_to<int32_t>()));  // nothing is left to round
+    auto y = aie::sub(all(kRootGuess), even.to_vector<int32_t>(1)).cast_to<float>();
+    const auto half = product(values, all(0.5f));
+    for (int step = 0; step < 4; ++step)
+        y = product(y, aie::msc(Sums(all(1.5f)), product(half, y), y).to_vector<float>());
+    return y;
+}
+
+KERNEL_INLINE void describe_rows(const float *lanes, float share, float *statistics) {
+    for (int m = 0; m < kTile; m += kLanes) {
+        const auto sums = rows_added_up(lanes + m * kDepth), squares = rows_added_up(lanes + kSquares + m * kDepth);
+        const auto mean = product(sums, all(share));
+        const auto variance = aie::msc(aie::mul(squares, all(share)), mean, mean).to_vector<float>();
+        const auto positive = aie::add(Sums(at_least(0, variance)), all(kEpsilon)).to_vector<float>();
+        aie::store_v(statistics + m, mean);
+        aie::store_v(statistics + kTile + m, reciprocal_roots(positive));
+    }
+}
 
 KERNEL_INLINE void add_up(const uint16_t *tile, float *lanes) {
     for (int m = 0; m < kRowBlocks; ++m, lanes += kBlockA) {
@@ -66,43 +90,46 @@ KERNEL_INLINE void add_up(const uint16_t *tile, float *lanes) {
     }
 }
 
-// The same number in each of eight lanes of four rows.
-KERNEL_INLINE aie::vector<float, kBlockA> by_row(const float *rows, float sign) {
-    const auto upper = aie::concat(aie::broadcast<float, kDepth>(sign * rows[0]), aie::broadcast<float, kDepth>(sign * rows[1]));
-    const auto lower = aie::concat(aie::broadcast<float, kDepth>(sign * rows[2]), aie::broadcast<float, kDepth>(sign * rows[3]));
-    return aie::concat(upper, lower);
+// [2][8]: a number for each row.
+KERNEL_INLINE Floats by_row(const float *rows) {
+    return aie::concat(aie::broadcast<float, kDepth>(rows[0]), aie::broadcast<float, kDepth>(rows[1]));
 }
 
-KERNEL_INLINE aie::vector<float, kBlockA> four_times(const float *columns) {
+KERNEL_INLINE Floats twice(const float *columns) {
     const auto once = aie::load_v<kDepth>(columns);
-    const auto twice = aie::concat(once, once);
-    return aie::concat(twice, twice);
+    return aie::concat(once, once);
+}
+
+// Two rows of eight columns.
+KERNEL_INLINE Narrow normal(const uint16_t *tile, const Floats &mean, const Parts &scale, const Floats &offset,
+                            const Parts &gain) {
+    const Sums x(aie::load_v<kLanes>(reinterpret_cast<const bfloat16 *>(tile)));
+    const auto y = product(parts(aie::sub(x, mean).to_vector<float>()), scale).to_vector<float>();
+    return add_product(Sums(offset), parts(y), gain).to_vector<bfloat16>();
 }
 
 KERNEL_INLINE void apply(const uint16_t *tile, const float *statistics, const float *gain, const float *offset,
                          uint16_t *out) {
-    for (int m = 0; m < kRowBlocks; ++m, out += kTile / kColumnsBf16 * kBlockC) {
-        const auto down = by_row(statistics + m * kRows, -1), scale = by_row(statistics + kTile + m * kRows, 1);
+    auto *to = reinterpret_cast<bfloat16 *>(out);
+    for (int m = 0; m < kTile; m += kRows, statistics += kRows, to += kTile / kColumnsBf16 * kBlockC) {
+        const auto upper_mean = by_row(statistics), lower_mean = by_row(statistics + 2);
+        const auto upper_scale = parts(by_row(statistics + kTile)), lower_scale = parts(by_row(statistics + kTile + 2));
         for (int k = 0; k < kParts; ++k, tile += kBlockA) {
-            aie::accum<accfloat, kBlockA> x(aie::load_v<kBlockA>(reinterpret_cast<const bfloat16 *>(tile)));
-            const auto apart = aie::add(x, down).to_vector<float>();
-            const auto normal = aie::mul(apart, scale).to_vector<float>();
-            aie::accum<accfloat, kBlockA> y(four_times(offset + k * kDepth));
-            const auto found = aie::mac(y, normal, four_times(gain + k * kDepth)).to_vector<bfloat16>();
-            auto *to = reinterpret_cast<bfloat16 *>(out) + 2 * k * kBlockC;
-            aie::store_v(to, aie::filter_even(found, kColumnsBf16));
-            aie::store_v(to + kBlockC, aie::filter_odd(found, kColumnsBf16));
+            const auto factor = parts(twice(gain + k * kDepth));
+            const auto added = twice(offset + k * kDepth);
+            const auto found = aie::concat(normal(tile, upper_mean, upper_scale, added, factor),
+                                           normal(tile + kLanes, lower_mean, lower_scale, added, factor));
+            aie::store_v(to + 2 * k * kBlockC, aie::filter_even(found, kColumnsBf16));
+            aie::store_v(to + (2 * k + 1) * kBlockC, aie::filter_odd(found, kColumnsBf16));
         }
     }
 }
 
 #else
 
-KERNEL_INLINE float widened(uint16_t bits) {
-    const uint32_t wide = static_cast<uint32_t>(bits) << 16;
-    float value;
-    std::memcpy(&value, &wide, sizeof value);
-    return value;
+KERNEL_INLINE void describe_rows(const float *lanes, float share, float *statistics) {
+    for (int m = 0; m < kTile; ++m)
+        describe(added_up(lanes, m), added_up(lanes + kSquares, m), share, statistics[m], statistics[kTile + m]);
 }
 
 KERNEL_INLINE void add_up(const uint16_t *tile, float *lanes) {
@@ -120,11 +147,10 @@ KERNEL_INLINE void apply(const uint16_t *tile, const float *statistics, const fl
     for (int m = 0; m < kTile; ++m)
         for (int n = 0; n < kParts * kDepth; ++n) {
             const float x = widened(tile[(m / kRows * kParts + n / kDepth) * kBlockA + m % kRows * kDepth + n % kDepth]);
-            const float y = offset[n] + (x - statistics[m]) * statistics[kTile + m] * gain[n];
-            uint32_t wide;
-            std::memcpy(&wide, &y, sizeof wide);
+            const float normal = product(parts(x - statistics[m]), parts(statistics[kTile + m]));
+            const float y = add_product(offset[n], parts(normal), parts(gain[n]));
             out[(m / kRows * (kTile / kColumnsBf16) + n / kColumnsBf16) * kBlockC + m % kRows * kColumnsBf16 +
-                n % kColumnsBf16] = static_cast<uint16_t>((wide + 0x7fffu + ((wide >> 16) & 1)) >> 16);
+                n % kColumnsBf16] = narrowed(y);
         }
 }
 
@@ -135,15 +161,13 @@ extern "C" {
 void add_up_bf16(const uint16_t *tile, float *lanes) { add_up(tile, lanes); }
 
 void row_statistics_f32(const float *lanes, const int32_t *kept, float *statistics) {
-    for (int m = 0; m < kTile; ++m)
-        describe(in_order(lanes, m), in_order(lanes + kSquares, m), as_float(kept[3]), statistics[m],
-                 statistics[kTile + m]);
+    describe_rows(lanes, as_float(kept[3]), statistics);
 }
 
 // total [2]: what this core has seen of a group so far.
 void group_add_f32(const float *lanes, const int32_t *kept, float *total) {
     if (kept[5]) total[0] = 0, total[1] = 0;
-    for (int m = 0; m < kept[4]; ++m) total[0] += in_order(lanes, m), total[1] += in_order(lanes + kSquares, m);
+    for (int m = 0; m < kept[4]; ++m) total[0] += added_up(lanes, m), total[1] += added_up(lanes + kSquares, m);
 }
 
 void group_out_f32(const float *total, uint16_t *out) { std::memcpy(out, total, 2 * sizeof *total); }

@@ -3,9 +3,7 @@
 // and the other half of the head stays as it is. So do pairs whose cosine is 1 and whose sine 0.
 //   tile [16][4][4][8], as a tile of A comes   turns [2][16][4][4][8]: the cosine of each value's pair, and its sine,
 //   with a minus before that of even values   out [16][16][4][4]: 64 columns, of which a tile makes one half
-#include "fixed.h"
-
-#include <cstring>
+#include "bf16.h"
 
 constexpr int kParts = 4, kBlockA = kRows * kDepth, kBlockC = kRows * kColumnsBf16;
 constexpr int kRowBlocks = kTile / kRows, kHalf = kTile / kColumnsBf16 / 2;
@@ -33,19 +31,6 @@ KERNEL_INLINE void turn(const uint16_t *bits, const uint16_t *turns, uint16_t *o
 }
 
 #else
-
-KERNEL_INLINE float widened(uint16_t bits) {
-    const uint32_t wide = static_cast<uint32_t>(bits) << 16;
-    float value;
-    std::memcpy(&value, &wide, sizeof value);
-    return value;
-}
-
-KERNEL_INLINE uint16_t narrowed(float value) {
-    uint32_t wide;
-    std::memcpy(&wide, &value, sizeof wide);
-    return static_cast<uint16_t>((wide + 0x7fffu + ((wide >> 16) & 1)) >> 16);
-}
 
 KERNEL_INLINE void turn(const uint16_t *tile, const uint16_t *turns, uint16_t *out, int half) {
     const uint16_t *sine = turns + kCount / 2;

@@ -2,8 +2,8 @@
 
 It is one more sequence of every encoder's design, so that the encoder's own package proves itself. Its numbers are whole,
 or few bits, and small, so that sums are exact in whatever order an array adds them. What may be rounded otherwise is
-what follows: lines between entries of a table, the share of softmax's weights, and so the last bit of bf16. An answer
-may therefore be one step of bf16 off, and no more.
+what follows: products of floats, of which the function and the share of softmax's weights are made, and so the last bit
+of bf16. An answer may therefore be one step of bf16 off, and no more.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from npu.backends.reference import gelu
 from npu.xdna import oracle_bf16
-from npu.xdna.composer import LANE, Composer, Function, Region, Seen
+from npu.xdna.composer import LANE, Composer, Region, Seen
 from npu.xdna.composition import Constants
 from npu.xdna.design import Sequence
 from npu.xdna.failures import UNWRITTEN, CanaryFailed, NpuUnavailable, must_agree
 from npu.xdna.gemm import SIDE, SPAN
-from npu.xdna.oracle import Bits, epilogue_bf16, product_bf16, to_bf16
+from npu.xdna.oracle import Bits, product_bf16, to_bf16
+from npu.xdna.overlay import Activation
 from npu.xdna.runtime import Built, Command, Npu
 
 NAME = "canary"  # of its sequence
 
 _DEPTH = 64  # of the product
 _KEY_ROWS, _KEYS, _QUERIES = 64, 50, 200  # there are rows that do not count
-_SCORE_STEPS = 32.0  # 256ths of a power of two for a score of 1: scores are whole
+_SCALE = 1 / 8  # powers of two for a score of 1: exact in bf16
 _WIDTH = SIDE * LANE  # of queries, keys and values: a head for each column of cores
 
 
@@ -93,11 +93,13 @@ class Canary:
         """GELU(x @ matrix + bias) + other."""
         x, matrix = _whole(1, -7, 7, SPAN, _DEPTH), _whole(2, -7, 7, _DEPTH, SPAN) / np.float32(64)
         bias, other = _whole(3, -8, 8, SPAN) / np.float32(32), _whole(4, 1, 8, SPAN, SPAN)
-        function = Function.of(gelu)
         left, added, to = self._given(x), self._given(other), self._composer.region(SPAN, SPAN)
-        self._composer.product("product", left.view(), matrix, to, bias=bias, function=function, other=added)
+        self._composer.product(
+            "product", left.view(), matrix, to, bias=bias, function=Activation.GELU, other=added
+        )
         sums = product_bf16(to_bf16(x), to_bf16(matrix), np.zeros((SPAN, SPAN), np.float32))
-        return Answer("product", to, epilogue_bf16(sums, bias, function.table, to_bf16(other)))
+        expected = oracle_bf16.epilogue_bf16(sums, bias, Activation.GELU, to_bf16(other))
+        return Answer("product", to, expected)
 
     def _attention(self) -> Answer:
         """Four heads; values are positive, so that nothing cancels."""
@@ -107,13 +109,13 @@ class Canary:
         to = self._composer.region(SPAN, _WIDTH)
         self._composer.attention(
             "attention", queries, Seen(keys, keys.part(_WIDTH), lambda _: _KEYS), to,
-            heads=SIDE, scale=_SCORE_STEPS / 256 * np.log(2), queries=lambda _: _QUERIES,
+            heads=SIDE, scale=_SCALE * np.log(2), queries=lambda _: _QUERIES,
         )  # fmt: skip
         q, k, v = map(to_bf16, (query, key, value))
         counted = oracle_bf16.Seen(_KEY_ROWS, np.full(SPAN, _KEYS), shared=SPAN, queries=_QUERIES)
         heads = [slice(head * LANE, (head + 1) * LANE) for head in range(SIDE)]
         seen = [
-            oracle_bf16.attention_bf16(q[:, of], k[:, of], v[:, of], np.float32(_SCORE_STEPS), counted)
+            oracle_bf16.attention_bf16(q[:, of], k[:, of], v[:, of], np.float32(_SCALE), counted)
             for of in heads
         ]
         return Answer("attention", to, np.concatenate(seen, axis=1))

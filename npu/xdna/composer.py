@@ -28,27 +28,12 @@ from npu.xdna.composition import (
 from npu.xdna.design import Pattern, Start
 from npu.xdna.gemm import SIDE, SPAN, TILE
 from npu.xdna.oracle import to_bf16
-from npu.xdna.overlay import DEPTH, OBJECT, A, Bits, Operation, Words, columns, header
+from npu.xdna.overlay import DEPTH, OBJECT, A, Activation, Bits, Operation, Words, columns, header
 
 WIDE = SIDE * SPAN  # columns that all cores do at a time
 LANE = 2 * DEPTH  # values of a head, whatever its own width: what lies beyond is zero
-_FUNCTION, _TABLE = TILE, 2 * TILE  # words of a product's columns
 
 Array = NDArray[Any]
-
-
-@dataclass(frozen=True, eq=False)
-class Function:
-    """What a product is followed by: a function between -8 and 8, and what it is above."""
-
-    table: NDArray[np.float32]  # [257]: at -8, -8 + 1/16, ... 8
-    bounded: bool = False  # above 8 it stays what it is there; otherwise it is the identity
-
-    @classmethod
-    def of(cls, function: Callable[[Array], Array], bounded: bool = False) -> Function:
-        """The table of a function of float32."""
-        x = (np.arange(-128, 129) / 16).astype(np.float32)
-        return cls(np.asarray(function(x), np.float32), bounded)
 
 
 @dataclass(frozen=True)
@@ -152,7 +137,7 @@ class Composer(Composition):
         to: Region,
         *,
         bias: Array | None = None,
-        function: Function | None = None,
+        function: Activation | None = None,
         other: Region | None = None,
         multiplied: bool = False,
         rest: Region | None = None,
@@ -161,12 +146,10 @@ class Composer(Composition):
 
         `other` is as wide as the result, and so is `rest`: what narrowing took away, if it is asked for.
         """
-        words = _of_product(a, other, multiplied, rest)
+        words = _of_product(a, function, other, multiplied, rest)
         head = self._header(Operation.PRODUCT, words)
         width = whole_spans(matrix.shape[1])
-        place = self._constants.place(
-            (name,), lambda: _streamed(padded(matrix, a.depth, width), bias, function)
-        )
+        place = self._constants.place((name,), lambda: _streamed(padded(matrix, a.depth, width), bias))
         passed = _Passed(a.depth // DEPTH + 1 + (2 * SIDE if other else 0), 2 if rest else 1)
         run = (a.depth // DEPTH + 1) * OBJECT  # tiles of a column of cores, and what belongs to its columns
         moves = Moves()
@@ -194,7 +177,7 @@ class Composer(Composition):
         to: Region,
         *,
         bias: Array | None = None,
-        function: Function | None = None,
+        function: Activation | None = None,
         other: Region | None = None,
         multiplied: bool = False,
         rest: Region | None = None,
@@ -204,11 +187,11 @@ class Composer(Composition):
         It moves a fourth of the rows that `product` moves, and is awaited a fourth as often. The results are as wide
         as whole spans of 1,024.
         """
-        words = _of_product(a, other, multiplied, rest)
+        words = _of_product(a, function, other, multiplied, rest)
         head = self._header(Operation.SPREAD, words)
         width = -(-matrix.shape[1] // WIDE) * WIDE
         place = self._constants.place(
-            (name,), lambda: _spread(_streamed(padded(matrix, a.depth, width), bias, function))
+            (name,), lambda: _spread(_streamed(padded(matrix, a.depth, width), bias))
         )
         run = (a.depth // DEPTH + 1) * SIDE * OBJECT
         moves = Moves()
@@ -349,7 +332,7 @@ class Composer(Composition):
         shared: dict[Words, Said] = {
             Words.STEPS: seen.key.rows // DEPTH,
             Words.OWN_STEPS: TILE // DEPTH if own else 0,
-            Words.SCALE: float(scale * 256 / np.log(2)),
+            Words.SCALE: float(scale / np.log(2)),
             Words.GROUPS: seen.groups,
             Words.SHARED: seen.shared,
             Words.ALONE: alone,
@@ -374,7 +357,7 @@ class Composer(Composition):
         for m in range(0, query.rows, SPAN):
             for first in range(0, heads, SIDE):
                 moves.together(partial(of_shim, m=m, first=first))
-        calls = Counter(keep_header=1, keep_tile_bf16=2, attention_start_bf16=1, attention_finish_bf16=1)
+        calls = Counter(keep_header=1, keep_queries_bf16=2, attention_start_bf16=1, attention_finish_bf16=1)
         calls["turn_keys_bf16"] = calls["attention_step_bf16"] = steps
         self._add(name, moves, calls, query.rows // SPAN * (heads // SIDE))
 
@@ -410,10 +393,13 @@ def padded(x: Array, rows: int, width: int) -> Array:
     return np.pad(x, ((0, rows - x.shape[0]), (0, width - x.shape[1])))
 
 
-def _of_product(a: View, other: Region | None, multiplied: bool, rest: Region | None) -> dict[Words, Said]:
+def _of_product(
+    a: View, function: Activation | None, other: Region | None, multiplied: bool, rest: Region | None
+) -> dict[Words, Said]:
     """Words of its header."""
     return {
         Words.STEPS: a.depth // DEPTH,
+        Words.FUNCTION: int(function or 0),
         Words.OTHER: int(other is not None),
         Words.MULTIPLIED: int(multiplied),
         Words.WIDE: int(rest is not None),
@@ -423,6 +409,7 @@ def _of_product(a: View, other: Region | None, multiplied: bool, rest: Region | 
 def _calls_of_product(words: Mapping[Words, Said]) -> Counter[str]:
     """Of one span."""
     calls = Counter(keep_header=1, zero_f32=1, start_f32=1, narrow_bf16=1)
+    calls["activate_f32"] = int(words[Words.FUNCTION] != 0)
     for kernel, times, word in (
         ("gemm_bf16", 1, Words.STEPS),
         ("join_half_f32", 2, Words.OTHER),
@@ -468,19 +455,14 @@ def _columns(i: int, to: Region, row: int, rounds: int) -> Start:
     return Start(f"C{i}", "work", Pattern((rounds, SPAN, TILE), (SPAN, to.width, 1), at))
 
 
-def _streamed(matrix: Array, bias: Array | None, function: Function | None) -> Bits:
+def _streamed(matrix: Array, bias: Array | None) -> Bits:
     """[n / 64][depth / 32 + 1][2048]: for 64 columns the tiles of B in their order, then what belongs to the columns."""
     depth, n = matrix.shape
     tiles = to_bf16(matrix).reshape(depth // DEPTH, DEPTH, n // TILE, TILE).transpose(2, 0, 1, 3)
     start = np.zeros(n, np.float32)
     if bias is not None:
         start[: len(bias)] = bias
-    words = np.zeros((n // TILE, _TABLE + 257), np.float32)
-    words[:, :TILE] = start.reshape(-1, TILE)
-    if function is not None:
-        words.view(np.int32)[:, _FUNCTION] = 1 + function.bounded
-        words[:, _TABLE:] = function.table
-    behind = np.stack([columns(row) for row in words]).reshape(n // TILE, 1, OBJECT)
+    behind = np.stack([columns(row) for row in start.reshape(-1, TILE)]).reshape(n // TILE, 1, OBJECT)
     return np.concatenate([tiles.reshape(n // TILE, -1, OBJECT), behind], axis=1)
 
 

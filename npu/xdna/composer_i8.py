@@ -91,7 +91,7 @@ class Composer8(Composition):
         self,
         name: str,
         x: Tiles,
-        streams: Sequence[Product],
+        matrices: Sequence[Product],
         to: Tiles,
         other: Tiles | None = None,
         down: int = 0,
@@ -99,10 +99,10 @@ class Composer8(Composition):
         """Rows x in 8 bits times matrices side by side, each of which fills whole tiles but the last; other / 2^down is
         added.
         """
-        steps = -(-streams[0].values.shape[0] // TILE)
+        steps = -(-matrices[0].values.shape[0] // TILE)
         words = {Words.STEPS: steps, Words.OTHER: int(other is not None), Words.DOWN: down}
         head = self._header(Operation.PRODUCT, words)
-        place = self._constants.place((name,), lambda: _streamed(streams))
+        place = self._constants.place((name,), lambda: _streamed(matrices))
         run = (steps + 1) * OBJECT
         moves = Moves()
 
@@ -266,9 +266,9 @@ def _of_column(to: Tiles, row: int, tile: int, tiles: int, apart: int = 1) -> Pa
     return Pattern((tiles, SIDE, OBJECT), strides, to.at(row, tile))
 
 
-def _streamed(streams: Sequence[Product]) -> Bytes:
+def _streamed(matrices: Sequence[Product]) -> Bytes:
     """[n / 64][depth / 64 + 1][4096]: for 64 columns the tiles of B in their order, then what belongs to the columns."""
-    found = [_of_product(each) for each in streams]
+    found = [_of_product(each) for each in matrices]
     laid = np.concatenate(found)
     missing = -len(laid) % SIDE
     return np.concatenate([laid, np.zeros((missing, *laid.shape[1:]), np.uint8)])

@@ -26,6 +26,7 @@ TASK_S = (
     1e-6  # for the command processor to write a descriptor and start it: assumed, nobody has published it
 )
 CHAINED_S = 36.3e-6  # for each run of a list (ignite-xdna, of 64)
+BF16_A_CYCLE = 128  # multiply-accumulates of the matrix unit (arXiv 2512.13282)
 RECONFIGURATION_S = 3.4e-3  # to load another overlay (arXiv 2512.13282, of all of the array)
 
 
@@ -107,6 +108,11 @@ class Machine:
         0  # cycles of an operation in a loop without vectors; 0: such loops are taken to have them
     )
 
+    @property
+    def vector(self) -> float:
+        """Cycles of a vector instruction beside products: as many as published products in bf16 needed for one."""
+        return BF16_A_CYCLE / self.products[Unit.BF16]
+
 
 def _units(i8: float, bf16: float, row: float) -> Mapping[Unit, float]:
     """16-bit products are half as fast as bf16 ones: 64 and 128 a cycle at most."""
@@ -165,6 +171,7 @@ class Kernel:
     unit: Unit = Unit.I8
     elements: int = 0  # beside them
     loop: Loop = Loop.MOVE
+    vectors: int = 0  # instructions beside them, where they were counted
     scalar: int = 0  # operations for each element, where its loop is written without vectors
     published: bool = False  # somebody has measured its like
 
@@ -173,11 +180,22 @@ class Kernel:
         each = machine.cycles[self.loop]
         if self.scalar and machine.scalar:
             each = self.scalar * machine.scalar
-        return self.products / machine.products[self.unit] + self.elements * each
+        beside = self.elements * each + self.vectors * machine.vector
+        return self.products / machine.products[self.unit] + beside
 
 
 _TILE = 64 * 64  # elements of a tile of sums
 _HALF = _TILE // 2  # of a tile of A or B in bf16
+
+# Instructions for 16 lanes, as the kernels in bf16 are written: none of them was compiled.
+_VECTORS = _TILE // 16  # of a tile of sums
+_PARTS = 4  # a float as two numbers in bf16
+_PRODUCT = _PARTS + 3  # of such
+_FLOAT_PRODUCT = 20  # of floats, which AMD's library makes of nine: three parts of each
+_POWER = 16 + 4 + 1  # 2^x: fraction, exponent, their product
+_RECIPROCAL = _PARTS + 13
+_RESCALED = 17 * 4 // 4  # what was summed before, one time in four: assumed
+_FOUR_QUERIES = 8 * (_POWER + 8) + 24 + _RESCALED  # and 32 keys
 
 KERNELS: Mapping[str, Kernel] = MappingProxyType(
     {
@@ -201,32 +219,33 @@ KERNELS: Mapping[str, Kernel] = MappingProxyType(
         "turn_keys_i8": Kernel(elements=_TILE),
         "attention_step_i8": Kernel(2 * 64 * _TILE, Unit.I8, _TILE, Loop.WEIGHT, scalar=10),
         "attention_finish_i8": Kernel(elements=_HALF, loop=Loop.SUM),
-        "keep_tile_i8": Kernel(elements=_TILE, scalar=1),
+        "keep_tile_i8": Kernel(vectors=_VECTORS // 2),
         "keep_row_scales": Kernel(elements=64, scalar=1),
         "keep_key_scales": Kernel(elements=2 * 64, scalar=2),
         "scales_out": Kernel(elements=3 * 64, scalar=1),
-        # bf16
+        # bf16: instructions of the vector unit, or stores of 32 bytes where those are more
         "gemm_bf16": Kernel(32 * _TILE, Unit.BF16, published=True),
-        "zero_f32": Kernel(elements=_TILE, scalar=1),
-        "start_f32": Kernel(elements=_TILE, loop=Loop.FUNCTION, scalar=12),  # as if there always were one
-        "add_half_f32": Kernel(elements=_HALF, loop=Loop.SUM, scalar=3),
-        "join_half_f32": Kernel(elements=_HALF, loop=Loop.SUM, scalar=3),
-        "narrow_bf16": Kernel(elements=_TILE),
-        "narrow_rest_bf16": Kernel(elements=3 * _TILE),
-        "attention_start_bf16": Kernel(elements=_TILE, scalar=1),
-        "turn_keys_bf16": Kernel(elements=_HALF),
-        "attention_step_bf16": Kernel(2 * 64 * _HALF, Unit.BF16, _HALF, Loop.WEIGHT, scalar=20),
-        "attention_finish_bf16": Kernel(elements=_TILE, loop=Loop.SUM, scalar=3),
-        "add_up_bf16": Kernel(elements=_HALF, loop=Loop.SUM),
-        "row_statistics_f32": Kernel(elements=64 * 36, loop=Loop.SUM, scalar=1),
+        "zero_f32": Kernel(vectors=2 * _VECTORS),
+        "start_f32": Kernel(vectors=2 * _VECTORS),
+        "activate_f32": Kernel(vectors=_VECTORS * (_POWER + 2 * _PRODUCT + _RECIPROCAL + 9)),
+        "join_half_f32": Kernel(vectors=3 * _VECTORS // 2),  # added; multiplied it would be more
+        "narrow_bf16": Kernel(vectors=_VECTORS),
+        "narrow_rest_bf16": Kernel(vectors=4 * _VECTORS),
+        "attention_start_bf16": Kernel(vectors=2 * _VECTORS + 64),
+        "keep_queries_bf16": Kernel(vectors=3 * _VECTORS // 2),
+        "turn_keys_bf16": Kernel(vectors=_VECTORS // 2),
+        "attention_step_bf16": Kernel(2 * 64 * _HALF, Unit.BF16, vectors=16 * _FOUR_QUERIES),
+        "attention_finish_bf16": Kernel(vectors=_VECTORS * (_PRODUCT + 1) + 16 * (_RECIPROCAL + _PARTS)),
+        "add_up_bf16": Kernel(vectors=6 * _HALF // 32),
+        "row_statistics_f32": Kernel(vectors=4 * (42 + 16 * _FLOAT_PRODUCT)),
         "group_add_f32": Kernel(elements=64 * 16, loop=Loop.SUM, scalar=1),
         "group_out_f32": Kernel(elements=2),
         "group_statistics_f32": Kernel(elements=128, loop=Loop.SUM, scalar=1),
-        "normalise_bf16": Kernel(elements=_HALF, loop=Loop.SUM),
-        "turn_rows_bf16": Kernel(elements=_HALF, loop=Loop.SUM),
+        "normalise_bf16": Kernel(vectors=(8 + 4 * _PRODUCT + _PARTS) * _HALF // 32),
+        "turn_rows_bf16": Kernel(vectors=12 * _HALF // 32),
         # both
-        "keep_header": Kernel(elements=128, scalar=1),
-        "keep_tile_bf16": Kernel(elements=_HALF, scalar=1),
+        "keep_header": Kernel(vectors=16),
+        "keep_tile_bf16": Kernel(vectors=_VECTORS // 2),
         # log-mel: bins in 16 bits, and the filters over them
         "gemm_i16": Kernel(16 * _TILE, Unit.I16),
         "mel_i16": Kernel(elements=16 * (256 + 2 * 201), loop=Loop.SUM, scalar=3),

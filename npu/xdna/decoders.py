@@ -15,19 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npu.architecture import Architecture
-from npu.backends.reference import silu
 from npu.weights import Attention, DecoderLayer, Matrix, Norm, Weights
 from npu.whisper_weights import WhisperWeights
-from npu.xdna.composer import LANE, WIDE, Composer, Function, Region, Seen, View
+from npu.xdna.composer import LANE, WIDE, Composer, Region, Seen, View
 from npu.xdna.composition import Constants, Counts, Lengths
-from npu.xdna.encoders import GELU
 from npu.xdna.gemm import SIDE, SPAN, TILE
 from npu.xdna.lanes import bias_of, in_lanes, own, projections
-from npu.xdna.overlay import DEPTH, OBJECT
+from npu.xdna.overlay import DEPTH, OBJECT, Activation
 
 Array = NDArray[Any]
 
-SILU = Function.of(silu)
 _MOST_PRODUCTS = WIDE // SPAN - 1  # spans that a product of its own takes, rather than one more of all cores
 
 
@@ -253,12 +250,12 @@ class _Composing:
 
     def _up(self, name: str, x: View, up: tuple[Array, Array | None]) -> None:
         if not self._decoder.gated:
-            self._product(name + "up", x, up, self._hidden, function=GELU)
+            self._product(name + "up", x, up, self._hidden, function=Activation.GELU)
             return
         matrix, bias = up
         hidden, gate = np.split(matrix, 2, axis=1)
         biases: list[Array | None] = [None, None] if bias is None else list(np.split(bias, 2))
-        self._product(name + "gate", x, (gate, biases[1]), self._gate, function=SILU)
+        self._product(name + "gate", x, (gate, biases[1]), self._gate, function=Activation.SILU)
         self._product(name + "up", x, (hidden, biases[0]), self._hidden, other=self._gate, multiplied=True)
 
     def _product(

@@ -12,18 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from npu.backends.reference import gelu
 from npu.weights import Convolution, EncoderLayer, Norm, Weights
 from npu.whisper_weights import FRAMES_PER_STATE, WhisperWeights
-from npu.xdna.composer import LANE, Composer, Function, Region, Seen, View
+from npu.xdna.composer import LANE, Composer, Region, Seen, View
 from npu.xdna.composition import Constants, Lengths
 from npu.xdna.gemm import SIDE, SPAN
 from npu.xdna.lanes import in_lanes, own, projections
-from npu.xdna.overlay import DEPTH
+from npu.xdna.overlay import DEPTH, Activation
 
 Array = NDArray[Any]
 
-GELU, TANH = Function.of(gelu), Function.of(np.tanh, bounded=True)
 STEM, LAYERS = "stem", "layers"  # the two dispatches
 _STEM = "convolution"  # begins the names of its units
 _HOP, _REACH = 64, 127  # samples, of Moonshine's first convolution
@@ -84,7 +82,9 @@ def moonshine_stem(weights: Weights, constants: Constants, spans: int) -> Plan:
     taps = np.zeros((_REACH + 1, width), np.float32)
     taps[:_REACH] = first.kernel[:, 0].T
     x = composer.region(rows, width, more_rows=second.kernel.shape[2])
-    composer.product("convolution 1", View(samples.offset, _HOP, _REACH + 1), taps, x, function=TANH)
+    composer.product(
+        "convolution 1", View(samples.offset, _HOP, _REACH + 1), taps, x, function=Activation.TANH
+    )
     composer.group_norm("group norm", x, weights.stem_gain, weights.stem_offset, x, lambda n: n["rows"])
     for name, convolution, rows_of in (
         ("convolution 2", second, 2 * states),
@@ -94,7 +94,7 @@ def moonshine_stem(weights: Weights, constants: Constants, spans: int) -> Plan:
         out, inputs, taps_of = convolution.kernel.shape
         to = composer.region(rows_of, out, more_rows=taps_of)
         seen = x.convolved(convolution.stride, taps_of, inputs)
-        composer.product(name, seen, _flat(convolution), to, bias=convolution.bias, function=GELU)
+        composer.product(name, seen, _flat(convolution), to, bias=convolution.bias, function=Activation.GELU)
         x = to
 
     def laid(prepared: Array) -> tuple[Array, Lengths]:
@@ -122,13 +122,15 @@ def whisper(weights: WhisperWeights, constants: Constants, spans: int) -> Plan:
     )  # what the second convolution sees before the first row
     x = composer.region(FRAMES_PER_STATE * states, width, more_rows=taps)
     seen = View(features.offset, bins, taps * bins)
-    composer.product("convolution 1", seen, matrix.reshape(-1, width), x, bias=first.bias, function=GELU)
+    composer.product(
+        "convolution 1", seen, matrix.reshape(-1, width), x, bias=first.bias, function=Activation.GELU
+    )
     composer.unit("convolution 2")
     positions = composer.constant("positions", weights.encoder_positions()[:states])
     to = composer.region(states, width)
     seen = View(before.offset, second.stride * before.width, width, taps, before.width)
     composer.product(
-        "convolution 2", seen, _flat(second), to, bias=second.bias, function=GELU, other=positions
+        "convolution 2", seen, _flat(second), to, bias=second.bias, function=Activation.GELU, other=positions
     )
     layers = (weights.encoder_layer(i) for i in range(sizes.encoder_layers))
     norm = weights.norm("model.encoder.layer_norm")
@@ -177,7 +179,9 @@ def _layers(
         up, down = layer.up, layer.down
         composer.norm(name + "network norm", x, layer.network_norm.gain, layer.network_norm.offset, h)
         hidden = hidden or composer.region(x.rows, up.shape[1])
-        composer.product(name + "up", own(h, width), up.dense(), hidden, bias=up.bias, function=GELU)
+        composer.product(
+            name + "up", own(h, width), up.dense(), hidden, bias=up.bias, function=Activation.GELU
+        )
         composer.unit(f"layer {i} down")
         composer.product(name + "down", own(hidden, up.shape[1]), down.dense(), x, bias=down.bias, other=x)
     composer.norm("last norm", x, last.gain, last.offset, h)

@@ -121,32 +121,6 @@ def product_bf16(a: Bits, b: Bits, c: Floats) -> Floats:
     return total
 
 
-def activated_bf16(x: Floats, table: Floats, bounded: bool = False) -> Floats:
-    """The table's function, in float32; lines between its 257 entries, above them itself or, bounded, the last."""
-    at = (np.clip(x, -_RANGE, _RANGE) + np.float32(_RANGE)) * np.float32(16)
-    i = np.minimum(at.astype(np.int64), 255)
-    between = table[i] + (table[i + 1] - table[i]) * (at - i.astype(np.float32))
-    above = table[256] if bounded else x
-    return np.where(x >= _RANGE, above, np.where(x > -_RANGE, between, table[0])).astype(np.float32)
-
-
-def epilogue_bf16(
-    c: Floats,
-    bias: Floats,
-    table: Floats | None = None,
-    other: Bits | None = None,
-    bounded: bool = False,
-    multiplied: bool = False,
-) -> Bits:
-    """Sums [m, n] plus bias [n], the function, plus or times something; narrowed once."""
-    y = (c + bias).astype(np.float32)
-    if table is not None:
-        y = activated_bf16(y, table, bounded)
-    if other is not None:
-        y = y * from_bf16(other) if multiplied else y + from_bf16(other)
-    return to_bf16(y)
-
-
 # norms and 8-bit rows
 
 _STEPS = 127  # a row's largest magnitude

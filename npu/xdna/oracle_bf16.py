@@ -7,10 +7,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from npu.xdna.oracle import MASKED, Bits, Floats, from_bf16, power, product_bf16, round_even, to_bf16
+from npu.xdna.oracle import MASKED, Bits, Floats, Ints, from_bf16, product_bf16, to_bf16
+from npu.xdna.overlay import Activation
 
 QUERIES, KEYS = 64, 32  # of one step of attention
 SCORE_LIMIT = 1 << 21
+_NONE = -(1 << 29)  # the largest of no scores
+_ACTIVATIONS = {  # 2^-t of x is made with these of x and x^3
+    Activation.GELU: (2.3022082, 0.10302734375),
+    Activation.SILU: (1.442695, 0),
+    Activation.TANH: (2 * 1.442695, 0),
+}
+_ACTIVATION_LIMIT = 60
 _LANES = 8
 _EPSILON = np.float32(1e-5)
 
@@ -21,8 +29,9 @@ def layer_norm_bf16(x: Bits, gain: Floats, offset: Floats) -> Bits:
     share = np.float32(1 / x.shape[1])
     mean = summed(values) * share
     variance = np.maximum(summed(values * values) * share - mean * mean, np.float32(0)) + _EPSILON
-    normal = (values - mean[:, None]) * _reciprocal_root(variance)[:, None]
-    return to_bf16(offset + normal * gain)
+    normal = product_of_parts(values - mean[:, None], _reciprocal_root(variance)[:, None])
+    (high, low), (above, below) = _parts(normal), _parts(gain)
+    return to_bf16(offset + high * above + high * below + low * above)
 
 
 def summed(x: Floats) -> Floats:
@@ -30,10 +39,9 @@ def summed(x: Floats) -> Floats:
     lanes = np.zeros((len(x), _LANES), np.float32)
     for at in range(0, x.shape[1], _LANES):
         lanes += x[:, at : at + _LANES]
-    total = np.zeros(len(x), np.float32)
-    for lane in lanes.T:
-        total += lane
-    return total
+    while lanes.shape[1] > 1:  # neighbours first
+        lanes = lanes[:, ::2] + lanes[:, 1::2]
+    return lanes[:, 0]
 
 
 def _reciprocal_root(value: Floats) -> Floats:
@@ -42,6 +50,38 @@ def _reciprocal_root(value: Floats) -> Floats:
     for _ in range(4):
         y = y * (np.float32(1.5) - half * y * y)
     return y
+
+
+def epilogue_bf16(
+    c: Floats,
+    bias: Floats,
+    function: Activation | None = None,
+    other: Bits | None = None,
+    multiplied: bool = False,
+) -> Bits:
+    """Sums [m, n] plus bias [n], the function, plus or times something; narrowed once."""
+    y = (c + bias).astype(np.float32)
+    if function is not None:
+        y = activated_bf16(y, function)
+    if other is not None:
+        y = y * from_bf16(other) if multiplied else y + from_bf16(other)
+    return to_bf16(y)
+
+
+def activated_bf16(x: Floats, function: Activation) -> Floats:
+    """The function in float32, with factors in bf16 where the kernel has them."""
+    one, near_zero = np.float32(1), np.float32(0.5)
+    slope, cube = (np.float32(each) for each in _ACTIVATIONS[function])
+    narrow = _rounded(x)
+    square = _rounded(narrow * narrow)
+    logarithm = product_of_parts(x, -slope - square * cube)
+    exponent, fraction = power_bf16(logarithm, -_ACTIVATION_LIMIT, _ACTIVATION_LIMIT)
+    share = reciprocal_bf16(fraction * two_to(exponent) + one)
+    if function is not Activation.TANH:
+        return product_of_parts(x, share)
+    with np.errstate(over="ignore", invalid="ignore"):  # far from zero, where it is not asked for
+        bent = _rounded(square * _rounded(np.float32(-0.33206911) + square * np.float32(0.1162109375)))
+        return np.where(np.abs(x) < near_zero, x + narrow * bent, share + share - one).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -68,26 +108,26 @@ class Seen:
 
 
 def attention_bf16(q: Bits, k: Bits, v: Bits, scale: np.float32, seen: Seen) -> Bits:
-    """Queries [rows, 64] over keys and values [n * 32, 64]; scale: 256 * log2(e) / sqrt(width of the head)."""
+    """Queries [rows, 64] over keys and values [n * 32, 64]; scale: log2(e) / sqrt(width of the head)."""
     rows = len(q)
-    highest, total = np.full(rows, MASKED, np.int64), np.zeros(rows, np.int64)
+    above, below = _parts(scale)
+    scaled = to_bf16(from_bf16(q) * above + from_bf16(q) * below)
+    highest, total = np.full(rows, _NONE, np.int64), np.zeros(rows, np.float32)
     o = np.zeros((rows, q.shape[1]), np.float32)
     for first in range(0, len(k), KEYS):
         span = slice(first, first + KEYS)
-        raw = product_bf16(q, k[span].T, np.zeros((rows, KEYS), np.float32)) * scale
-        scores = np.rint(np.clip(raw, -SCORE_LIMIT, SCORE_LIMIT)).astype(np.int64)
-        hidden = ~seen.visible(first)
-        scores[hidden] = MASKED
-        most = np.maximum(highest, scores.max(axis=1))
-        factor = np.where((most > highest) & (total > 0), power(most - highest), 1 << 16)
-        total = round_even(total * factor, 16)
-        o *= (factor.astype(np.float32) / np.float32(1 << 16))[:, None]
-        weights = np.where(hidden, 0, power(most[:, None] - scores))
-        total += weights.sum(axis=1)
-        o = product_bf16(to_bf16(weights.astype(np.float32)), v[span], o)
+        scores = product_bf16(scaled, k[span].T, np.zeros((rows, KEYS), np.float32))
+        wholes, fractions = power_bf16(scores, -SCORE_LIMIT, SCORE_LIMIT)
+        wholes[~seen.visible(first)] = MASKED
+        most = np.maximum(highest, wholes.max(axis=1))
+        down = most - highest
+        total, o = shrunk(total, down), shrunk(o, down[:, None])
+        weights = to_bf16(fractions * two_to(wholes - most[:, None]))
+        for column in from_bf16(weights).T:
+            total += column
+        o = product_bf16(weights, v[span], o)
         highest = most
-    share = np.where(total > 0, np.float32(1) / np.maximum(total, 1).astype(np.float32), np.float32(0))
-    return to_bf16(o * share[:, None])
+    return to_bf16(product_of_parts(o, reciprocal_bf16(np.maximum(total, np.float32(0.5)))[:, None]))
 
 
 def rope_bf16(x: Bits, cosine: Bits, sine: Bits) -> Bits:
@@ -97,3 +137,60 @@ def rope_bf16(x: Bits, cosine: Bits, sine: Bits) -> Bits:
     turned[:, 0:width:2] = to_bf16(even * c - odd * s)
     turned[:, 1:width:2] = to_bf16(odd * c + even * s)
     return turned
+
+
+# what functions are made of
+
+
+def product_of_parts(x: Floats, y: Floats | np.float32) -> Floats:
+    """x * y within 2^-15: each as two numbers in bf16, of which the product of the lower ones is left out."""
+    (high, low), (above, below) = _parts(x), _parts(y)
+    found: Floats = high * above + high * below + low * above
+    return found
+
+
+_WHOLE = np.float32(12582912)  # 1.5 * 2^23
+
+
+def power_bf16(x: Floats, low: int, high: int) -> tuple[Ints, Floats]:
+    """2^x as an exponent between the two, and a fraction in bf16 that 2^exponent is multiplied with."""
+    shifted = x + _WHOLE
+    exponent = np.clip(shifted.view(np.int32).astype(np.int64) - int(_WHOLE.view(np.int32)), low, high)
+    rest = np.clip(_rounded(x - (shifted - _WHOLE)), np.float32(-0.5), np.float32(0.5))
+    inner = _rounded(np.float32(0.24221111) + rest * np.float32(0.054931640625))
+    inner = _rounded(np.float32(0.69329294) + rest * inner)
+    return exponent, _rounded(np.float32(1) + rest * inner)
+
+
+def two_to(exponent: Ints) -> Floats:
+    """2^exponent, or zero below 2^-126."""
+    biased = np.maximum(exponent + 127, 0)
+    return (biased << 23).astype(np.int32).view(np.float32)
+
+
+def shrunk(x: Floats, down: Ints) -> Floats:
+    """x / 2^down, down >= 0, or zero below 2^-126."""
+    bits, taken = x.view(np.int32).astype(np.int64), np.minimum(down, 254) << 23
+    left = np.where((bits & 0x7FFFFFFF) < taken + (1 << 23), 0, bits - taken)
+    return left.astype(np.int32).view(np.float32)
+
+
+def reciprocal_bf16(x: Floats) -> Floats:
+    """Of positive numbers, by Newton's steps in bf16, of which the last sees what narrowing took away."""
+    one, narrow = np.float32(1), to_bf16(x)
+    high = from_bf16(narrow)
+    low = _rounded(x - high)
+    y = from_bf16((0x7EF3 - narrow.astype(np.int64)).astype(np.uint16))
+    for _ in range(2):
+        y = _rounded(y + y * _rounded(one - high * y))
+    found: Floats = y + y * _rounded(one - high * y - low * y)
+    return found
+
+
+def _parts(x: Floats | np.float32) -> tuple[Floats, Floats]:
+    high = _rounded(x)
+    return high, _rounded(x - high)
+
+
+def _rounded(x: Floats | np.float32) -> Floats:
+    return from_bf16(to_bf16(np.asarray(x)))

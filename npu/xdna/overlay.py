@@ -29,7 +29,6 @@ from npu.xdna.design import (
     Worker,
 )
 from npu.xdna.gemm import SIDE, SPAN, STACK, TILE, Ways, core, links, ways
-from npu.xdna.oracle import POWERS
 
 NAME = "overlay_bf16"
 DEPTH = 32  # columns of a tile of A, rows of one of B
@@ -45,11 +44,10 @@ C_ORDER = Pattern(
 
 _SUMS = Block(Element.F32, (TILE, TILE))
 _KEPT = Block(Element.I32, (128,))
-_STATISTICS = Block(Element.I32, (3 * TILE,))
+_STATISTICS = Block(Element.I32, (9 * TILE,))  # more than norms and attention keep
 _TOTAL = Block(Element.F32, (2,))
 _PAIR = Block(Element.BF16, (2, OBJECT))
 _KEYS = Block(Element.BF16, (OBJECT,))
-_POWERS = Block(Element.I32, (256,))
 _LOCALS = {
     "sums": _SUMS, "kept": _KEPT, "statistics": _STATISTICS, "total": _TOTAL, "pair": _PAIR, "keys": _KEYS,
 }  # fmt: skip
@@ -84,11 +82,20 @@ class Words(IntEnum):
     OWN_STEPS = 3  # of 32 keys that belong to the queries
     SCALE, ROWS, TILES = 4, 4, 4  # of attention, in float; rows that count in a group; tiles of a norm's rows
     WIDE = 4  # 1 where what narrowing takes away of a product is given away too
+    FUNCTION = 5  # an `Activation` that follows a product, or 0
     GROUPS, BEGINS = 5, 5  # of keys, which have 32 in turn; 1 where a group of rows begins
     QUERIES = 6
     SHARED = 7  # queries of a group
     ALONE = 8  # 1 where a query sees its own key alone
     KEYS = 64  # and on: of each query
+
+
+class Activation(IntEnum):
+    """What may follow a product."""
+
+    GELU = 1
+    SILU = 2
+    TANH = 3
 
 
 def header(words: Mapping[int, int | float | NDArray[np.int64]]) -> Bits:
@@ -119,6 +126,7 @@ def overlay(stacks: Mapping[str, int], sequences: tuple[Sequence, ...]) -> Desig
         "zero_f32": ("gemm_bf16.cc", (_SUMS,)),
         "gemm_bf16": ("gemm_bf16.cc", (A, B, _SUMS)),
         "start_f32": ("gemm_bf16.cc", (_SUMS, B)),
+        "activate_f32": ("gemm_bf16.cc", (_SUMS, None)),
         "join_half_f32": ("gemm_bf16.cc", (B, _SUMS, None, None)),
         "narrow_bf16": ("gemm_bf16.cc", (_SUMS, C)),
         "narrow_rest_bf16": ("gemm_bf16.cc", (_SUMS, C)),
@@ -130,10 +138,11 @@ def overlay(stacks: Mapping[str, int], sequences: tuple[Sequence, ...]) -> Desig
         "normalise_bf16": ("norm_bf16.cc", (A, _STATISTICS, B, C, None)),
         "turn_rows_bf16": ("rope_bf16.cc", (A, _PAIR, C, None)),
         "attention_start_bf16": ("attention_bf16.cc", (_STATISTICS, _SUMS)),
+        "keep_queries_bf16": ("attention_bf16.cc", (A, _KEPT, _PAIR, None)),
         "turn_keys_bf16": ("attention_bf16.cc", (B, _KEYS)),
         "attention_step_bf16": (
             "attention_bf16.cc",
-            (_PAIR, _KEYS, B, _KEPT, _POWERS, C, _STATISTICS, _SUMS),
+            (_PAIR, _KEYS, B, _KEPT, C, _STATISTICS, _SUMS),
         ),
         "attention_finish_bf16": ("attention_bf16.cc", (_SUMS, _STATISTICS, C)),
     }
@@ -189,9 +198,8 @@ class _Core(Core):
             *self._passing(self._a, call("keep_header", Held(self._a), "kept")),
             Choose(_word(Words.OPERATION), {int(operation): steps for operation, steps in bodies.items()}),
         )
-        tables = {"powers": (_POWERS, POWERS.astype(np.int32).tobytes())}
         tile = core(self._column, self._row)
-        return Worker(tile, (Repeat(None, body),), dict(_LOCALS), tables, STACK)
+        return Worker(tile, (Repeat(None, body),), dict(_LOCALS), stack=STACK)
 
     def _product(self) -> tuple[Step, ...]:
         step = self._passing(self._a, *self._passing(self._b, self._multiply()))
@@ -204,6 +212,7 @@ class _Core(Core):
     def _closed(self, summed: Step, own_columns: bool) -> tuple[Step, ...]:
         """Sums, and what follows them. Every row's half of what is joined comes down the column."""
         start = call("start_f32", "sums", Held(self._b))
+        activate = call("activate_f32", "sums", _word(Words.FUNCTION))
         halves: list[Step] = []
         for row in range(SIDE):
             for which in range(2):
@@ -213,6 +222,7 @@ class _Core(Core):
             call("zero_f32", "sums"),
             summed,
             *(self._each_row(self._b, start) if own_columns else self._passing(self._b, start)),
+            Choose(_word(Words.FUNCTION), {int(function): (activate,) for function in Activation}),
             Choose(_word(Words.OTHER), {1: tuple(halves)}),
             *self._passing(self._c, call("narrow_bf16", "sums", Held(self._c))),
             Choose(
@@ -233,14 +243,15 @@ class _Core(Core):
         queries: list[Step] = []
         for head in range(SIDE):  # each column of cores has one
             for which in range(2):
-                queries += self._passing(self._a, *((self._keep(which),) if head == self._column else ()))
+                keep = call("keep_queries_bf16", Held(self._a), "kept", "pair", which)
+                queries += self._passing(self._a, *((keep,) if head == self._column else ()))
         step = (
             *self._passing(self._b, call("turn_keys_bf16", Held(self._b), "keys")),
             *self._passing(
                 self._b,
                 call(
                     "attention_step_bf16",
-                    "pair", "keys", Held(self._b), "kept", "powers", Held(self._c), "statistics", "sums",
+                    "pair", "keys", Held(self._b), "kept", Held(self._c), "statistics", "sums",
                 ),
             ),
         )  # fmt: skip

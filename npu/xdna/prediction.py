@@ -88,7 +88,7 @@ class Prediction:
 
     @property
     def expected(self) -> Transcription:
-        """On Hawk Point, once every loop has vectors."""
+        """On Hawk Point."""
         return self.on(EXPECTED)
 
 

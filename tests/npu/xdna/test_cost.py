@@ -212,7 +212,7 @@ def test_sums() -> None:
 
 def test_machines() -> None:
     """From the careful to the hopeful; loops without vectors are never faster."""
-    calls = {"zero_f32": 1, "gemm_bf16": 16, "start_f32": 1, "narrow_bf16": 1}
+    calls = {"zero_i32": 1, "gemm_i8": 16, "settle_i32": 1, "narrow_i16": 1}
     careful, expected, hopeful, written = (
         price(*stage_of(SHAPE, calls), each).parts[Bound.CORES].expected for each in MACHINES
     )

@@ -7,15 +7,18 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from npu.xdna import overlay_i8
 from npu.xdna.composer import LANE, Composer, Seen
+from npu.xdna.composer_i8 import Composer8
 from npu.xdna.composition import Constants
 from npu.xdna.cost import KERNELS
 from npu.xdna.counts import busiest, counted, disagreements
 from npu.xdna.design import Stage, Tile
-from npu.xdna.gemm import SIDE, Shape, core, gemm, header
+from npu.xdna.gemm import SIDE, TILE, Shape, core, gemm, header
 from npu.xdna.mel_design import Window, mel_design, stages
 from npu.xdna.mel_design import header as mel_header
 from npu.xdna.overlay import overlay
+from npu.xdna.quant import Heads, Normalisation, Product
 
 STACKS = {"zero_i32": 0, "gemm_i8": 0}
 SHAPE = Shape(256, 192, 512)
@@ -93,6 +96,27 @@ def test_stages_of_the_overlay() -> None:
     design = overlay(dict.fromkeys(KERNELS, 0), (sequence,))
     memory = {name: np.zeros(block.bytes, np.uint8) for name, block in sequence.arguments.items()}
     memory["headers"] = composer.headers({"rows": 300}).view(np.uint8)
+    assert not disagreements(design, sequence, composer.units["all"], memory, Idle())
+
+
+def test_stages_in_8_bits() -> None:
+    """So do those of the overlay in 8 bits."""
+    composer = Composer8(Constants(np.uint8))
+    composer.unit("all")
+    gain, none, words = np.zeros(300, np.int32), np.zeros(300, np.float32), np.zeros(300, np.int32)
+    x, rows, qkv = composer.wide(300, 300), composer.narrow(300, 300), composer.wide(300, 3 * 8 * TILE)
+    heads, seen = composer.heads(300, 8), composer.wide(300, 8 * TILE)
+    matrix = Product(np.zeros((96, 300), np.int8), words, words, 0, 0, 0)
+    composer.product("plain", rows, [matrix], x)
+    composer.product("adding", rows, [matrix], x, x)
+    composer.norm("norm", x, Normalisation(gain, gain, 1, none, none), rows)
+    composer.quantise("rows", x, gain, rows)
+    composer.quantise_heads("heads", qkv, Heads((16, 16), words[:8], none[:8].astype(float)), None, heads)
+    composer.attention("attention", heads, (16, 16), seen, lambda lengths: lengths["rows"])
+    sequence = composer.sequence("all", composer.units, composer.work)
+    design = overlay_i8.overlay(dict.fromkeys(KERNELS, 0), (sequence,))
+    memory = {name: np.zeros(block.bytes, np.uint8) for name, block in sequence.arguments.items()}
+    memory["headers"] = composer.headers({"rows": 300})
     assert not disagreements(design, sequence, composer.units["all"], memory, Idle())
 
 

@@ -158,25 +158,6 @@ def test_gemm_bf16(kernels: HostKernels) -> None:
     assert not sums.any()
 
 
-@pytest.mark.parametrize("function", [0, 1, 2])
-@pytest.mark.parametrize("joined", [None, "added", "multiplied"])
-def test_epilogue_bf16(kernels: HostKernels, function: int, joined: str | None) -> None:
-    """Bias, function and what is joined in float, narrowed once."""
-    c, bias, other = floats(1) * 3, floats(2, (TILE,)), oracle.to_bf16(floats(3))
-    table = gelu(np.arange(-128, 129) / 16).astype(np.float32)
-    columns, sums, out = np.zeros(1024, np.float32), blocked(c, 4, 4), np.zeros((16, 16, 4, 4), np.uint16)
-    columns[:TILE], columns[128:385], columns.view(np.int32)[64] = bias, table, function
-    ask(kernels, "start_f32", sums, columns)
-    for which in range(2 if joined else 0):
-        half = blocked(other[which * 32 : which * 32 + 32], 8, 4)
-        ask(kernels, "join_half_f32", half, sums, which, int(joined == "multiplied"))
-    ask(kernels, "narrow_bf16", sums, out)
-    expected = oracle.epilogue_bf16(
-        c, bias, table if function else None, other if joined else None, function == 2, joined == "multiplied"
-    )
-    assert np.array_equal(unblocked(out), expected)
-
-
 @pytest.mark.parametrize("kind", ["random", "extreme", "constant", "zero", "one outlier"])
 @pytest.mark.parametrize("width", [16, 288, 1280])
 @pytest.mark.parametrize("offset", [False, True])

@@ -1,4 +1,4 @@
-"""Layer norm, rotation and attention in bf16, tile by tile: both paths as their oracle, and close to float64."""
+"""Epilogues, layer norm, rotation and attention in bf16, tile by tile: both paths as their oracle, and close to float64."""
 
 from __future__ import annotations
 
@@ -8,11 +8,23 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from npu.xdna import oracle
+from npu.backends.reference import gelu
 from npu.xdna.host_kernels import HostKernels
 from npu.xdna.oracle import TILE, blocked, from_bf16, to_bf16, unblocked
-from npu.xdna.oracle_bf16 import KEYS, QUERIES, Seen, attention_bf16, layer_norm_bf16, rope_bf16
-from npu.xdna.overlay import DEPTH
+from npu.xdna.oracle_bf16 import (
+    KEYS,
+    QUERIES,
+    Seen,
+    activated_bf16,
+    attention_bf16,
+    epilogue_bf16,
+    layer_norm_bf16,
+    power_bf16,
+    reciprocal_bf16,
+    rope_bf16,
+    two_to,
+)
+from npu.xdna.overlay import DEPTH, Activation
 
 Values = NDArray[Any]
 
@@ -37,6 +49,52 @@ def words(**said: float | int) -> NDArray[np.int32]:
 def tiles(x: Values) -> list[Values]:
     """[64, n] as tiles of A."""
     return [blocked(x[:, at : at + DEPTH], 4, 8) for at in range(0, x.shape[1], DEPTH)]
+
+
+@pytest.mark.parametrize("function", [None, *Activation])
+@pytest.mark.parametrize("joined", [None, "added", "multiplied"])
+def test_epilogue(kernels: HostKernels, function: Activation | None, joined: str | None) -> None:
+    """Bias, function and what is joined in float, narrowed once."""
+    c, bias, other = chance(1, TILE, TILE) * 3, chance(2, TILE), to_bf16(chance(3, TILE, TILE))
+    columns, sums, out = np.zeros(1024, np.float32), blocked(c, 4, 4), np.zeros((16, 16, 4, 4), np.uint16)
+    columns[:TILE] = bias
+    ask(kernels, "start_f32", sums, columns)
+    if function is not None:
+        ask(kernels, "activate_f32", sums, int(function))
+    for which in range(2 if joined else 0):
+        half = blocked(other[which * 32 : which * 32 + 32], 8, 4)
+        ask(kernels, "join_half_f32", half, sums, which, int(joined == "multiplied"))
+    ask(kernels, "narrow_bf16", sums, out)
+    expected = epilogue_bf16(c, bias, function, other if joined else None, joined == "multiplied")
+    assert np.array_equal(unblocked(out), expected)
+
+
+EXACT = {Activation.GELU: gelu, Activation.SILU: lambda x: x / (1 + np.exp(-x)), Activation.TANH: np.tanh}
+
+
+@pytest.mark.parametrize("function", Activation)
+def test_activation(kernels: HostKernels, function: Activation) -> None:
+    """As close as bf16 is, from one far end to the other; a tangent near zero keeps all its digits."""
+    x = np.concatenate(
+        [np.linspace(-14, 14, TILE * TILE - 90), np.geomspace(1e-6, 0.5, 80), 10.0 ** np.arange(-1, 9)]
+    )
+    x = x.astype(np.float32) * np.where(np.arange(x.size) % 2, 1, -1).astype(np.float32)
+    found = x.copy()
+    ask(kernels, "activate_f32", found, int(function))
+    assert np.array_equal(found, activated_bf16(x, function))
+    with np.errstate(over="ignore"):
+        exact = EXACT[function](x.astype(np.float64))
+    assert np.allclose(found, exact, rtol=2**-8, atol=1e-3 if function is not Activation.TANH else 0)
+
+
+def test_powers_and_reciprocals() -> None:
+    """A power is as close as bf16 is, and a reciprocal closer."""
+    x = np.linspace(-40, 40, 100_001).astype(np.float32)
+    exponent, fraction = power_bf16(x, -126, 127)
+    assert np.allclose(fraction * two_to(exponent), 2.0 ** x.astype(np.float64), rtol=2**-7.8)
+    x = np.geomspace(1e-20, 1e20, 100_001).astype(np.float32)
+    assert np.allclose(reciprocal_bf16(x), 1 / x.astype(np.float64), rtol=1e-4)
+    assert not two_to(np.array([-127, -(1 << 30)])).any()
 
 
 @pytest.mark.parametrize("width", [64, 320, 1280])
@@ -95,18 +153,21 @@ def attend(
     kernels: HostKernels, q: Values, k: Values, v: Values, scale: float, seen: Seen
 ) -> NDArray[np.uint16]:
     """The four kernels in turn."""
-    statistics, o = np.zeros(3 * TILE, np.int32), np.zeros((16, 16, 4, 4), np.float32)
+    statistics, o = np.zeros(9 * TILE, np.int32), np.zeros((16, 16, 4, 4), np.float32)
     turned, out = np.zeros((8, 8, 8, 4), np.uint16), np.zeros((16, 16, 4, 4), np.uint16)
     kept = words(
         w1=seen.past // KEYS, w4=scale, w5=seen.groups, w6=seen.queries, w7=seen.shared, w8=int(seen.alone)
     )
     kept[TILE : 2 * TILE] = seen.keys
+    pair = np.zeros((2, 16, 4, 4, 8), np.uint16)
+    for which, tile in enumerate(tiles(q)):
+        ask(kernels, "keep_queries_bf16", tile, kept, pair, which)
     ask(kernels, "attention_start_bf16", statistics, o)
     for first in range(0, len(k), KEYS):
         ask(kernels, "turn_keys_bf16", blocked(k[first : first + KEYS], 8, 4), turned)
         assert np.array_equal(unblocked(turned), k[first : first + KEYS].T)
         values = blocked(v[first : first + KEYS], 8, 4)
-        memory = (np.stack(tiles(q)), turned, values, kept, oracle.POWERS, out, statistics, o)
+        memory = (pair, turned, values, kept, out, statistics, o)
         ask(kernels, "attention_step_bf16", *memory)
     ask(kernels, "attention_finish_bf16", o, statistics, out)
     return unblocked(out)
@@ -139,7 +200,7 @@ def test_attention(kernels: HostKernels, name: str, size: float) -> None:
         to_bf16(chance(2, 192, 64)),
         to_bf16(chance(3, 192, 64)),
     )
-    scale, seen = np.float32(256 / np.log(2) / 8), SEEN[name]
+    scale, seen = np.float32(1 / np.log(2) / 8), SEEN[name]
     found = attend(kernels, q, k, v, float(scale), seen)
     assert np.array_equal(found, attention_bf16(q, k, v, scale, seen))
     logits = from_bf16(q).astype(np.float64) @ from_bf16(k).T / 8

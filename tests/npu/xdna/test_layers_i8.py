@@ -10,19 +10,24 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from npu.checkpoint import Checkpoint
 from npu.weights import Weights
+from npu.whisper import architecture_of
 from npu.xdna.check import check
 from npu.xdna.emulated import emulated
 from npu.xdna.encoder import Encoder, EncoderDesign
 from npu.xdna.encoder_i8 import Fixed, in_float, numpy_encoder
-from npu.xdna.float_encoder import FloatEncoder, in_bf16
+from npu.xdna.float_encoder import FloatEncoder, in_bf16, of_whisper
 from npu.xdna.host_kernels import HostKernels
 from npu.xdna.layers_i8 import Layers, LayersDesign
 from npu.xdna.mixed_encoder import MixedEncoder
-from npu.xdna.quant import QuantisedEncoder
+from npu.xdna.quant import QuantisedEncoder, quantise
+from streaming.containers import decode_container
 from streaming.errors import ModelError
 
 Array = NDArray[np.float32]
+
+FIXTURES = Path(__file__).parents[2] / "fixtures"
 
 
 def opened(kernels: HostKernels, design: LayersDesign, seed: int = 0) -> Layers:
@@ -81,6 +86,19 @@ def test_the_whole_encoder(
     found, expected = encoder.states(spoken), moonshine.states(spoken)
     assert found.shape == expected.shape
     assert cosine(found, expected) > 0.999
+
+
+def test_whisper(kernels: HostKernels) -> None:
+    """Heads that are not four at a time, norms with offsets, and no rotation: the same numbers as well."""
+    checkpoint = Checkpoint(FIXTURES / "whisper-small-talk")
+    encoder, prepare = of_whisper(checkpoint), architecture_of(checkpoint).prepare
+    with (FIXTURES / "speech" / "english-1.flac").open("rb") as file:
+        features = prepare(np.concatenate(list(decode_container(file))), True)
+    quantised = quantise(encoder, [features], 500, lambda _: None)
+    fast, sound = numpy_encoder(quantised), encoder.sound(features[:400])
+    rows = opened(kernels, LayersDesign(quantised, (1,))).states(fast.frames(sound))
+    for found, expected in zip(rows, fast.states(sound), strict=True):
+        assert np.array_equal(found, expected)
 
 
 def test_windows(kernels: HostKernels, quantised: QuantisedEncoder, frames: Fixed) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +26,10 @@ from npu.xdna.shapes import moonshine_weights, quantised_layers
 from streaming.errors import ModelError
 
 BF16, INT8 = Precision.BF16, Precision.INT8
-PRECISIONS = ((BF16, BF16), (INT8, BF16), (INT8, INT8))  # of encoder and decoder
 TEXT = (Path(__file__).parents[3] / "docs" / "npu.md").read_text()
 
 
+@cache
 def base(seconds: float, batch: int, encoder: Precision, decoder: Precision) -> Prediction:
     """Of whisper-base."""
     return predict(Question("whisper-base", seconds, encoder, batch, decoder=decoder))
@@ -35,12 +37,12 @@ def base(seconds: float, batch: int, encoder: Precision, decoder: Precision) -> 
 
 @pytest.mark.parametrize("name", ["moonshine-tiny", "whisper-tiny", "whisper-base", "whisper-small.en"])
 def test_a_model(name: str) -> None:
-    """Is priced on every machine; the hopeful one is faster, and loops without vectors are slower."""
+    """Is priced on every machine; the hopeful one is faster, and nothing of weight is written without vectors."""
     found = predict(Question(name))
     assert len(found.found) == len(MACHINES)
     expected, tuned, written = (found.on(each).encoding.time for each in (EXPECTED, TUNED, AS_WRITTEN))
     assert expected.low < expected.expected < expected.high
-    assert tuned.expected < expected.expected < written.expected
+    assert tuned.expected < expected.expected <= written.expected < 1.05 * expected.expected
     assert found.expected.encoding.dispatches == 2 < found.expected.encoding.units
 
 
@@ -54,11 +56,10 @@ def test_products() -> None:
 
 
 def test_moonshine_live() -> None:
-    """A window of 5 s is predicted to be encoded within 30 ms, bounds included, once every loop has vectors."""
+    """A window of 5 s is predicted to be encoded within 30 ms, bounds included."""
     found = predict(Question("moonshine-tiny", 5.0))
     assert found.lockstep.states == 209
     assert found.expected.encoding.time.high < 0.030
-    assert found.on(AS_WRITTEN).encoding.time.expected > 0.030
 
 
 @pytest.mark.parametrize("seconds", [10, 20, 30])
@@ -66,6 +67,13 @@ def test_whisper_base_in_bf16(seconds: float) -> None:
     """With eight windows side by side, recordings are not predicted to be 220 times as fast as they were spoken."""
     goal = goal_of(base(seconds, 8, BF16, BF16))
     assert goal is not None and goal.verdict is Verdict.MISSED
+
+
+@pytest.mark.parametrize("seconds", [10, 20, 30])
+def test_whisper_base_in_8_bits(seconds: float) -> None:
+    """220 lies within the bounds of a decoder in 8 bits, if there were one."""
+    speed = base(seconds, 8, INT8, INT8).expected.speed
+    assert speed.low < 220 < speed.high
 
 
 def test_layers_in_8_bits() -> None:
@@ -119,9 +127,10 @@ def test_the_documentation_of_recordings() -> None:
     found = re.findall(r"^\| (\d+) s, (\d+) windows \| (.*) \| (.*) \| (.*) \|$", TEXT, re.MULTILINE)
     assert {(seconds, batch) for seconds, batch, *_ in found} >= {("10", "8"), ("20", "8"), ("30", "8")}
     for seconds, batch, *columns in found:
-        for said, precisions in zip(columns, PRECISIONS, strict=True):
-            speed = base(float(seconds), int(batch), *precisions).expected.speed
-            assert close(said, speed), (seconds, batch, precisions)
+        wide, narrow = (base(float(seconds), int(batch), each, each).expected for each in (BF16, INT8))
+        mixed = replace(wide, encoding=narrow.encoding)
+        for said, expected in zip(columns, (wide, mixed, narrow), strict=True):
+            assert close(said, expected.speed), (seconds, batch, said)
 
 
 @pytest.mark.parametrize("seconds", [0, -1, 31])

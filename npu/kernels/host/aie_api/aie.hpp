@@ -13,6 +13,16 @@
 struct bfloat16 {
     uint16_t bits;
 
+    bfloat16() = default;
+    AIE_INLINE explicit constexpr bfloat16(uint16_t bits) : bits(bits) {}
+
+    // Rounded to nearest, as a compiler does.
+    AIE_INLINE explicit bfloat16(float value) {
+        uint32_t wide;
+        std::memcpy(&wide, &value, sizeof wide);
+        bits = static_cast<uint16_t>((wide + 0x7fffu + ((wide >> 16) & 1)) >> 16);
+    }
+
     AIE_INLINE operator float() const {
         const uint32_t wide = static_cast<uint32_t>(bits) << 16;
         float value;
@@ -63,9 +73,9 @@ template <typename T> AIE_INLINE T narrowed(int64_t value) {
 AIE_INLINE bfloat16 to_bfloat16(float value) {
     uint32_t wide;
     std::memcpy(&wide, &value, sizeof wide);
-    if ((wide & 0x7fffffffu) > 0x7f800000u) return {static_cast<uint16_t>((wide >> 16) | 0x40)};
+    if ((wide & 0x7fffffffu) > 0x7f800000u) return bfloat16(static_cast<uint16_t>((wide >> 16) | 0x40));
     if (rounding == rounding_mode::conv_even) wide += 0x7fffu + ((wide >> 16) & 1);
-    return {static_cast<uint16_t>(wide >> 16)};
+    return bfloat16(static_cast<uint16_t>(wide >> 16));
 }
 
 }  // namespace detail
@@ -77,6 +87,13 @@ template <typename T, unsigned N> struct vector {
     T data[N];
 
     AIE_INLINE T operator[](unsigned i) const { return data[i]; }
+
+    // The same bits as other values (aie_api/vector.hpp).
+    template <typename U> AIE_INLINE vector<U, N * sizeof(T) / sizeof(U)> cast_to() const {
+        vector<U, N * sizeof(T) / sizeof(U)> v;
+        std::memcpy(v.data, data, sizeof v.data);
+        return v;
+    }
 
     AIE_INLINE auto pack() const {
         static_assert(std::is_same_v<T, int16_t>);
@@ -154,6 +171,50 @@ template <typename T, unsigned N> AIE_INLINE vector<T, N> max(const vector<T, N>
 template <typename T, unsigned N> AIE_INLINE vector<T, N> min(const vector<T, N> &a, const vector<T, N> &b) {
     vector<T, N> v;
     for (unsigned i = 0; i < N; ++i) v.data[i] = a.data[i] < b.data[i] ? a.data[i] : b.data[i];
+    return v;
+}
+
+// Of integers: floats are added and taken away as accumulators.
+template <typename T, unsigned N> AIE_INLINE vector<T, N> add(const vector<T, N> &a, const vector<T, N> &b) {
+    static_assert(std::is_integral_v<T>);
+    vector<T, N> v;
+    for (unsigned i = 0; i < N; ++i) v.data[i] = static_cast<T>(a.data[i] + b.data[i]);
+    return v;
+}
+
+template <typename T, unsigned N> AIE_INLINE vector<T, N> sub(const vector<T, N> &a, const vector<T, N> &b) {
+    static_assert(std::is_integral_v<T>);
+    vector<T, N> v;
+    for (unsigned i = 0; i < N; ++i) v.data[i] = static_cast<T>(a.data[i] - b.data[i]);
+    return v;
+}
+
+template <typename T, unsigned N> AIE_INLINE vector<T, N> bit_and(T a, const vector<T, N> &b) {
+    vector<T, N> v;
+    for (unsigned i = 0; i < N; ++i) v.data[i] = static_cast<T>(a & b.data[i]);
+    return v;
+}
+
+template <unsigned N> struct mask {
+    static_assert(N <= 32);
+    uint32_t bits;
+
+    AIE_INLINE bool empty() const { return bits == 0; }
+};
+
+// Of integers, which all of AIE2 compares in one instruction; the lowest bit is the first lane's.
+template <typename T, unsigned N> AIE_INLINE mask<N> lt(const vector<T, N> &a, const vector<T, N> &b) {
+    static_assert(std::is_integral_v<T>);
+    mask<N> found{0};
+    for (unsigned i = 0; i < N; ++i) found.bits |= static_cast<uint32_t>(a.data[i] < b.data[i]) << i;
+    return found;
+}
+
+// The second where the mask is set, otherwise the first.
+template <typename T, unsigned N>
+AIE_INLINE vector<T, N> select(const vector<T, N> &a, const vector<T, N> &b, const mask<N> &m) {
+    vector<T, N> v;
+    for (unsigned i = 0; i < N; ++i) v.data[i] = m.bits >> i & 1 ? b.data[i] : a.data[i];
     return v;
 }
 
@@ -235,6 +296,11 @@ AIE_INLINE accum<Tag, N> msc(accum<Tag, N> sum, const vector<T, N> &a, const vec
 
 template <typename Tag, unsigned N, typename T> AIE_INLINE accum<Tag, N> add(accum<Tag, N> sum, const vector<T, N> &a) {
     for (unsigned i = 0; i < N; ++i) sum.data[i] += a.data[i];
+    return sum;
+}
+
+template <typename Tag, unsigned N, typename T> AIE_INLINE accum<Tag, N> sub(accum<Tag, N> sum, const vector<T, N> &a) {
+    for (unsigned i = 0; i < N; ++i) sum.data[i] -= a.data[i];
     return sum;
 }
 
