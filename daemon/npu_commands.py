@@ -28,8 +28,8 @@ app = typer.Typer(
 )
 
 
-class DecoderPrecision(StrEnum):
-    """How a decoder's values are stored and multiplied."""
+class PricedPrecision(StrEnum):
+    """How values are stored and multiplied."""
 
     BF16 = "bf16"
     INT8 = "int8"
@@ -39,7 +39,11 @@ class DecoderPrecision(StrEnum):
     epilog=examples(
         ("amanuensis npu predict moonshine-tiny", "a live window of 5 s"),
         ("amanuensis npu predict whisper-base --seconds 20", "a shorter window than its usual 30 s"),
-        ("amanuensis npu predict whisper-base --precision int8 --batch 16", "recordings, decoded faster"),
+        ("amanuensis npu predict whisper-base --precision int8 --batch 16", "in 8 bits, and more at a time"),
+        (
+            "amanuensis npu predict whisper-base --precision int8 --decoder bf16",
+            "8 bits where there is a design",
+        ),
     )
 )
 def predict(
@@ -51,9 +55,11 @@ def predict(
         typer.Option(help="Length of a window. Default: 30, which is Whisper's; 5 for Moonshine."),
     ] = None,
     precision: Annotated[
-        DecoderPrecision,
-        typer.Option(help="Of the decoder's matrices, keys and values. The encoder is in bf16."),
-    ] = DecoderPrecision.BF16,
+        PricedPrecision, typer.Option(help="Of the encoder's layers, and of the decoder.")
+    ] = PricedPrecision.BF16,
+    decoder: Annotated[
+        PricedPrecision | None, typer.Option(help="Of the decoder, where it is to be another.")
+    ] = None,
     batch: Annotated[
         int, typer.Option(min=1, max=64, help="Windows of recordings decoded side by side.")
     ] = 8,
@@ -68,7 +74,9 @@ def predict(
     from npu.xdna.prediction import Question
     from npu.xdna.prediction import predict as answer
 
-    show(answer(Question(model, seconds, Precision(precision.value), batch, tokens)), as_json)
+    of_decoder = None if decoder is None else Precision(decoder.value)
+    question = Question(model, seconds, Precision(precision.value), batch, tokens, of_decoder)
+    show(answer(question), as_json)
 
 
 @app.command(

@@ -1,9 +1,9 @@
-"""How a prediction looks: a table of stages, a chart of where time goes, and what it adds up to."""
+"""How a prediction looks: tables of stages, a chart of where time goes, and what it adds up to."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -11,10 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from npu.xdna.cost import AS_WRITTEN, RECONFIGURATION_S, Estimate
-from npu.xdna.forecast import Transcription, times_real_time
+from npu.xdna.forecast import Row, rows, times_real_time, total
+from npu.xdna.goals import goal_of
 from npu.xdna.prediction import Prediction
 
 EVIDENCE = "PREDICTED by a cost model, never measured: nobody has run this on an NPU."
+WRITTEN_OTHERWISE = 1.1  # times as long as with vectors: worth a sentence
 BAR = 32  # characters of the longest
 
 
@@ -30,9 +32,17 @@ def show(prediction: Prediction, as_json: bool) -> None:
     )
     console.print(Text(EVIDENCE, style="bold"))
     console.print()
-    console.print(_stages(expected))
+    encoding, decoding = expected.encoding, expected.decoding
+    more = [("dispatches", encoding.dispatches, encoding.dispatching)]
+    if encoding.exchanges:
+        more.append(("overlays loaded", encoding.exchanges, encoding.loading))
+    console.print(_stages("Encoder", rows(encoding.stages), more))
+    if decoding.stages:
+        console.print()
+        one = [("dispatches", 1, encoding.machine.dispatch)]
+        console.print(_stages(f"A pass for {_counted(decoding.batch, 'token')}", rows(decoding.stages), one))
     console.print("\nWhere the time of a window of a recording goes")
-    console.print(_chart(expected))
+    console.print(_chart(prediction))
     console.print()
     console.print(_machines(prediction))
     console.print()
@@ -42,54 +52,58 @@ def show(prediction: Prediction, as_json: bool) -> None:
 
 def described(prediction: Prediction) -> dict[str, Any]:
     """As JSON: times in milliseconds, as [low, expected, high]."""
-    expected = prediction.expected
+    expected, goal = prediction.expected, goal_of(prediction)
     return {
         "evidence": "predicted",
         "measured": None,
         "model": prediction.model,
         "seconds": prediction.seconds,
-        "states": prediction.states,
+        "states": prediction.lockstep.states,
         "dispatches": expected.encoding.dispatches,
         "units": expected.encoding.units,
-        "encoder_precision": "bf16",
-        "decoder_precision": expected.precision.value,
-        "batch": expected.batch,
-        "tokens": expected.tokens,
-        "stages": [
-            {
-                "name": row.name,
-                "stages": row.stages,
-                "products": row.products,
-                "bytes": row.bytes,
-                "tasks": row.tasks,
-                "ms": _milliseconds(row.time),
-                "bound": row.bound.value,
-            }
-            for row in expected.encoding.rows()
-        ],
+        "exchanges": expected.encoding.exchanges,
+        "encoder_precision": prediction.precision.value,
+        "decoder_precision": prediction.decoder.value,
+        "batch": prediction.lockstep.batch,
+        "tokens": prediction.lockstep.tokens,
+        "stages": [_described(row) for row in rows(expected.encoding.stages)],
+        "decoder_priced_by": "stages" if expected.decoding.stages else "bytes",
+        "decoder_stages": [_described(row) for row in rows(expected.decoding.stages)],
+        "goal": None if goal is None else {"words": goal.words, "verdict": goal.verdict.value},
         "features_ms": None if prediction.features is None else _milliseconds(prediction.features.time),
         "machines": [
             {
                 "name": each.encoding.machine.name,
                 "encoder_ms": _milliseconds(each.encoding.time),
-                "preparation_ms": _milliseconds(each.preparation),
-                "decoding_ms": _milliseconds(each.decoding),
+                "preparation_ms": _milliseconds(each.decoding.preparation),
+                "opening_ms": _milliseconds(each.decoding.opening),
+                "decoding_ms": _milliseconds(each.decoding.share),
                 "window_ms": _milliseconds(each.time),
-                "times_real_time": _numbers(times_real_time(each.seconds, each.time)),
+                "times_real_time": _numbers(each.speed),
             }
             for each in prediction.found
         ],
     }
 
 
-def _stages(found: Transcription) -> Table:
-    table = Table(
-        "Encoder", "", "MMAC", "MB", "Tasks", "ms", "low to high", "Bound by", box=None, pad_edge=False
-    )
+def _described(row: Row) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "stages": row.stages,
+        "products": row.products,
+        "bytes": row.bytes,
+        "tasks": row.tasks,
+        "ms": _milliseconds(row.time),
+        "bound": row.bound.value,
+    }
+
+
+def _stages(title: str, found: Sequence[Row], more: Sequence[tuple[str, int, Estimate]]) -> Table:
+    """more: what is no stage, and how often it comes."""
+    table = Table(title, "", "MMAC", "MB", "Tasks", "ms", "low to high", "Bound by", box=None, pad_edge=False)
     for at in range(1, 7):
         table.columns[at].justify = "right"
-    rows = found.encoding.rows()
-    for row in rows:
+    for row in found:
         table.add_row(
             Text(row.name),
             f"×{row.stages}" if row.stages > 1 else "",
@@ -99,34 +113,38 @@ def _stages(found: Transcription) -> Table:
             *_cells(row.time),
             row.bound.value,
         )
-    table.add_row(
-        "dispatches", f"×{found.encoding.dispatches}", "", "", "", *_cells(found.encoding.dispatching)
-    )
+    for name, times, time in more:
+        table.add_row(name, f"×{times}" if times > 1 else "", "", "", "", *_cells(time))
     table.add_row(
         "all of it",
         "",
-        f"{sum(row.products for row in rows) / 1e6:,.0f}",
-        f"{sum(row.bytes for row in rows) / 1e6:.1f}",
-        f"{sum(row.tasks for row in rows):,}",
-        *_cells(found.encoding.time),
+        f"{sum(row.products for row in found) / 1e6:,.0f}",
+        f"{sum(row.bytes for row in found) / 1e6:.1f}",
+        f"{sum(row.tasks for row in found):,}",
+        *_cells(total([*(row.time for row in found), *(time for _, _, time in more)])),
         style="bold",
     )
     return table
 
 
-def _chart(found: Transcription) -> Table:
-    parts = [(row.name, row.time) for row in found.encoding.rows()]
+def _chart(prediction: Prediction) -> Table:
+    found = prediction.expected
+    decoding = found.decoding
+    parts = [(row.name, row.time) for row in rows(found.encoding.stages)]
     parts.append(("dispatches", found.encoding.dispatching))
-    parts.append(("decoder: keys and values", found.preparation))
-    parts.append((f"decoder: {found.tokens} tokens", found.decoding))
+    parts.append(("overlays loaded", found.encoding.loading))
+    parts.append(("decoder: keys and values", decoding.preparation))
+    parts.append(("decoder: opening", decoding.opening))
+    parts.append((f"decoder: {_counted(prediction.lockstep.tokens, 'token')}", decoding.share))
     most = max(time.expected for _, time in parts)
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True, min_width=BAR)
     table.add_column(justify="right", no_wrap=True)
     for name, time in parts:
-        bar = "█" * round(BAR * time.expected / most) or "▏"
-        table.add_row(Text(name), bar, f"{time.expected / found.time.expected:.0%}")
+        if time.expected:
+            bar = "█" * round(BAR * time.expected / most) or "▏"
+            table.add_row(Text(name), bar, f"{time.expected / found.time.expected:.0%}")
     return table
 
 
@@ -138,7 +156,7 @@ def _machines(prediction: Prediction) -> Table:
     for at in range(1, 5):
         table.columns[at].justify = "right"
     for each in prediction.found:
-        speed = times_real_time(each.seconds, each.time)
+        speed = each.speed
         table.add_row(
             Text(each.encoding.machine.name),
             *_cells(each.encoding.time),
@@ -150,39 +168,81 @@ def _machines(prediction: Prediction) -> Table:
 
 
 def _sentences(prediction: Prediction) -> Iterator[str]:
-    expected = prediction.expected
-    encoding = expected.encoding
-    live = times_real_time(expected.seconds, encoding.time)
-    yield (
-        f"Live: {_said(encoding.time)} for the encoder, {live.expected:,.0f} times real time, in {encoding.dispatches}"
-        f" dispatches; as a list of {encoding.units} runs those would take {_said(encoding.listed)} instead of"
-        f" {_said(encoding.dispatching)}. What the CPU does is not counted: features, and all of the decoder."
-    )
-    if prediction.features is not None:
+    goal = goal_of(prediction)
+    if goal is not None:
+        yield f"Goal: {goal.words}: {goal.verdict}."
+    yield from _of_encoder(prediction)
+    yield from _of_decoder(prediction)
+    written = prediction.on(AS_WRITTEN).encoding.time
+    if written.expected > WRITTEN_OTHERWISE * prediction.expected.encoding.time.expected:
         yield (
-            f"Features: log-mel on the NPU would take {_said(prediction.features.time)}, and loading its overlay, then"
-            f" the encoder's again, {RECONFIGURATION_S * 1000:.1f} ms each: none of it is counted."
+            "As written: in 8 bits the loops of softmax's weights, and of functions by table, have no vectors yet. The"
+            f" encoder would take {_said(written)}; all other figures take these loops to have them."
         )
-    yield (
-        f"Recordings: {expected.batch} windows are decoded side by side, {expected.tokens} tokens each, in"
-        f" {expected.precision.value}; a window takes {_said(expected.time)}. The decoder has no design yet: it is"
-        " priced by the bytes it reads. Speeds (×) are times real time."
-    )
-    written = prediction.on(AS_WRITTEN)
-    yield (
-        "As written: the kernels' loops of softmax, and of what follows a product, have no vectors yet, and cores do"
-        f" float arithmetic without them in software. The encoder would take {_said(written.encoding.time)}; all other"
-        " figures take these loops to have vectors."
-    )
     yield (
         "Bounds: products are held to published times, within 16 %. All else may take half as long or three times as"
         " long, and bounds are added up as if all of it erred the same way."
     )
 
 
+def _of_encoder(prediction: Prediction) -> Iterator[str]:
+    expected = prediction.expected
+    encoding, decoding = expected.encoding, expected.decoding
+    live = times_real_time(expected.seconds, encoding.time)
+    yield (
+        f"Live: {_said(encoding.time)} for the encoder, {live.expected:,.0f} times real time, in {encoding.dispatches}"
+        f" dispatches; as a list of {encoding.units} runs those would take {_said(encoding.listed)} instead of"
+        f" {_said(encoding.dispatching)}. Keys and values of its states, and a pass of the decoder, would be"
+        f" {_said(decoding.preparation + decoding.alone)} more. What the CPU does is not counted."
+    )
+    if encoding.exchanges:
+        yield (
+            "In 8 bits are the encoder's layers. The convolutions before them are in bf16, on an overlay of their own:"
+            f" loading one, then the other, takes {RECONFIGURATION_S * 1000:.1f} ms each, for every window."
+        )
+    if prediction.features is not None:
+        yield (
+            f"Features: log-mel on the NPU would take {_said(prediction.features.time)}, and loading its overlay, then"
+            f" the encoder's again, {RECONFIGURATION_S * 1000:.1f} ms each: none of it is counted."
+        )
+
+
+def _of_decoder(prediction: Prediction) -> Iterator[str]:
+    expected, lockstep = prediction.expected, prediction.lockstep
+    decoding = expected.decoding
+    yield (
+        f"Recordings: {_counted(lockstep.batch, 'window')} side by side, {_counted(lockstep.tokens, 'token')} each; a"
+        f" window takes {_said(expected.time)}. Speeds (×) are times real time."
+    )
+    if decoding.stages:
+        alone = (
+            f"{_counted(lockstep.alone, 'pass', 'passes')} of its own"
+            if lockstep.alone
+            else "none of its own"
+        )
+        yield (
+            f"The decoder is priced by its stages, in bf16: a pass is one dispatch, and gives a token to each window."
+            f" Before, a window has {alone}, for its opening."
+        )
+    else:
+        yield (
+            f"The decoder in {prediction.decoder} has no design: it is priced by the bytes it reads, which no design"
+            " has come down to."
+        )
+
+
+def _counted(count: int, one: str, several: str = "") -> str:
+    return f"{count} {one}" if count == 1 else f"{count} {several or one + 's'}"
+
+
 def _cells(time: Estimate) -> tuple[str, str]:
-    low, expected, high = _milliseconds(time)
-    return f"{expected:.2f}", f"{low:.2f} to {high:.2f}"
+    low, expected, high = map(_short, _milliseconds(time))
+    return expected, f"{low} to {high}"
+
+
+def _short(number: float) -> str:
+    """With three digits, or all that are before the point."""
+    return f"{number:,.{2 if number < 9.995 else 1 if number < 99.95 else 0}f}"
 
 
 def _said(time: Estimate) -> str:

@@ -295,15 +295,25 @@ class StageCost:
         return max(self.parts, key=lambda part: self.parts[part].expected)
 
 
-def price(design: Design, stage: Stage, arguments: Mapping[str, Block], machine: Machine) -> StageCost:
-    """What a stage of the design's sequence with these arguments costs; ModelError of a kernel that has no price."""
+def price(
+    design: Design,
+    stage: Stage,
+    arguments: Mapping[str, Block],
+    machine: Machine,
+    done: Mapping[str, float] = MappingProxyType({}),
+) -> StageCost:
+    """What a stage of the design's sequence with these arguments costs; ModelError of a kernel that has no price.
+
+    done: of kernels that pass over rows for which there is nothing to do, the part of a call that is done.
+    """
     moved = traffic(design, stage, arguments)
     kernels = {name: _kernel(name) for name in stage.calls}
-    products = sum(calls * kernels[name].products for name, calls in stage.calls.items())
+    full = {name: calls * done.get(name, 1) for name, calls in stage.calls.items()}  # calls
+    products = round(sum(calls * kernels[name].products for name, calls in full.items()))
     like_published = any(kernel.published for kernel in kernels.values())
     spread = PUBLISHED if like_published else UNPUBLISHED
     cores = NOTHING
-    for name, calls in stage.calls.items():
+    for name, calls in full.items():
         seconds = calls * kernels[name].cycles(machine) / machine.clock
         cores += Estimate.of(seconds, PUBLISHED if kernels[name].published else UNPUBLISHED)
     parts = {

@@ -1,7 +1,8 @@
 """What a whole model would take on the NPU, out of the costs of its stages: predicted, never measured.
 
-An encoder is priced stage by stage. A decoder is not: it is taken to be as slow as what it reads, all its
-weights once for each step and the keys and values of every window, whatever its kernels will be.
+An encoder is priced stage by stage, and so is a decoder in bf16, see `decoder_forecast`. One in 8 bits has no design: it
+is taken to be as slow as what it reads, all its weights once for each step and the keys and values of every window,
+whatever its kernels will be.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from enum import StrEnum
 
 from npu.xdna.cost import (
     CHAINED_S,
+    NOTHING,
     PUBLISHED,
+    RECONFIGURATION_S,
     UNPUBLISHED,
     Bound,
     Estimate,
@@ -26,7 +29,7 @@ from npu.xdna.target import NPU1
 
 MOST_BYTES = 28.1e9  # a second from the memory to the array: the most that anybody has seen (ignite-xdna)
 TOKENS_A_SECOND = 3.0  # of speech that is neither hurried nor slow
-_LAYER = re.compile(r"layer \d+ ")
+_LAYER = re.compile(r"(decoder )?layer \d+ | from \d+$")
 
 
 class Precision(StrEnum):
@@ -44,6 +47,39 @@ class Precision(StrEnum):
     def unit(self) -> Unit:
         """What multiplies them."""
         return Unit.BF16 if self is Precision.BF16 else Unit.I8
+
+
+@dataclass(frozen=True)
+class Lockstep:
+    """Windows of recordings, decoded side by side."""
+
+    states: int  # of each
+    tokens: int  # of each
+    batch: int  # windows
+    opening: int  # tokens that are known before the first of these
+    alone: int  # passes that a window has for itself, for its opening
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """A decoder on a machine, with windows side by side."""
+
+    preparation: Estimate  # keys and values of a window's states
+    opening: Estimate  # what is known before, of a window
+    steps: Estimate  # a token of each window, until all have theirs
+    alone: Estimate  # a pass for one window
+    batch: int
+    stages: tuple[StageCost, ...] = ()  # of the last step; none where it is priced by what it reads
+
+    @property
+    def share(self) -> Estimate:
+        """A window's, of the steps."""
+        return self.steps.times(1 / self.batch)
+
+    @property
+    def time(self) -> Estimate:
+        """A window's."""
+        return self.preparation + self.opening + self.share
 
 
 @dataclass(frozen=True)
@@ -74,6 +110,17 @@ class Decoder:
         at_best = moved / MOST_BYTES
         cores = _multiplied(batch * self.products, precision, machine)
         return slowest(memory, cores, Estimate(at_best, at_best, at_best)) + machine.dispatch
+
+    def decoding(self, lockstep: Lockstep, precision: Precision, machine: Machine) -> Decoding:
+        """Of windows side by side."""
+        step, alone = (self.step(batch, precision, machine) for batch in (lockstep.batch, 1))
+        return Decoding(
+            self.preparation(precision, machine),
+            alone.times(lockstep.alone),
+            step.times(lockstep.tokens),
+            alone,
+            lockstep.batch,
+        )
 
     def preparation(self, precision: Precision, machine: Machine) -> Estimate:
         """Of one window."""
@@ -106,11 +153,17 @@ class Encoding:
     stages: tuple[StageCost, ...]
     dispatches: int
     units: int  # parts that could be runs of a list instead
+    exchanges: int = 0  # times that another overlay is loaded
 
     @property
     def dispatching(self) -> Estimate:
         """What dispatches add."""
         return self.machine.dispatch.times(self.dispatches)
+
+    @property
+    def loading(self) -> Estimate:
+        """What loading other overlays adds."""
+        return Estimate.of(RECONFIGURATION_S * self.exchanges, PUBLISHED)
 
     @property
     def listed(self) -> Estimate:
@@ -120,19 +173,20 @@ class Encoding:
     @property
     def time(self) -> Estimate:
         """All of it."""
-        return total(stage.time for stage in self.stages) + self.dispatching
-
-    def rows(self) -> tuple[Row, ...]:
-        """Stages by what they do, in the order in which they first come."""
-        kinds: dict[str, list[StageCost]] = {}
-        for stage in self.stages:
-            kinds.setdefault(_LAYER.sub("", stage.name), []).append(stage)
-        return tuple(_row(name, stages) for name, stages in kinds.items())
+        return total(stage.time for stage in self.stages) + self.dispatching + self.loading
 
 
 def total(times: Iterable[Estimate]) -> Estimate:
     """One after the other."""
-    return sum(times, Estimate(0, 0, 0))
+    return sum(times, NOTHING)
+
+
+def rows(stages: Iterable[StageCost]) -> tuple[Row, ...]:
+    """Stages by what they do, in the order in which they first come."""
+    kinds: dict[str, list[StageCost]] = {}
+    for stage in stages:
+        kinds.setdefault(_LAYER.sub("", stage.name), []).append(stage)
+    return tuple(_row(name, alike) for name, alike in kinds.items())
 
 
 def _row(name: str, stages: list[StageCost]) -> Row:
@@ -152,31 +206,18 @@ class Transcription:
     """Recordings, whose windows are encoded one by one and decoded side by side."""
 
     encoding: Encoding
-    decoder: Decoder
+    decoding: Decoding
     seconds: float  # of a window
-    tokens: int  # of a window
-    batch: int  # windows side by side
-    precision: Precision  # of the decoder
-
-    @property
-    def step(self) -> Estimate:
-        """Of the whole batch."""
-        return self.decoder.step(self.batch, self.precision, self.encoding.machine)
-
-    @property
-    def decoding(self) -> Estimate:
-        """A window's share."""
-        return self.step.times(self.tokens / self.batch)
-
-    @property
-    def preparation(self) -> Estimate:
-        """Keys and values of the states."""
-        return self.decoder.preparation(self.precision, self.encoding.machine)
 
     @property
     def time(self) -> Estimate:
         """A window's, from features to text."""
-        return self.encoding.time + self.preparation + self.decoding
+        return self.encoding.time + self.decoding.time
+
+    @property
+    def speed(self) -> Estimate:
+        """How much faster than it was spoken; the least first."""
+        return times_real_time(self.seconds, self.time)
 
 
 def times_real_time(seconds: float, time: Estimate) -> Estimate:

@@ -45,7 +45,7 @@ class LayersDesign:
     def __init__(self, quantised: QuantisedEncoder, spans: Sequence[int]) -> None:
         """spans: of 256 frames."""
         self.constants = Constants(np.uint8)
-        self.plans = [_plan(quantised, self.constants, n) for n in sorted(spans)]
+        self.plans = [layers_plan(quantised, self.constants, n) for n in sorted(spans)]
         self.work = max(plan.composer.work for plan in self.plans)
         self.width = len(quantised.last.gain)
 
@@ -100,7 +100,8 @@ class Layers:
             return read_narrow(plan.out.of(work.here), len(frames), self._layers.width)
 
 
-def _plan(quantised: QuantisedEncoder, constants: Constants, spans: int) -> LayersPlan:
+def layers_plan(quantised: QuantisedEncoder, constants: Constants, spans: int) -> LayersPlan:
+    """The layers for so many spans of 256 frames."""
     composer = Composer8(constants)
     rows, width = spans * SPAN, len(quantised.last.gain)
     heads, lanes = quantised.heads, -(-quantised.heads // SIDE) * SIDE

@@ -1,5 +1,5 @@
-"""A model of the catalogue on the NPU, predicted: its encoder composed for a window's length without its weights, priced
-on every machine that the cost model knows.
+"""A model of the catalogue on the NPU, predicted: its encoder and decoder composed for a window's length without its
+weights, priced on every machine that the cost model knows.
 """
 
 from __future__ import annotations
@@ -14,22 +14,48 @@ from npu.checkpoint import Sizes
 from npu.mel import HOP
 from npu.moonshine import HEADS, STATE_SAMPLES, TINY, WIDTH
 from npu.whisper_weights import FRAMES_PER_STATE
-from npu.xdna.composition import Constants
+from npu.xdna import overlay_i8
+from npu.xdna.composer import Composer
+from npu.xdna.composition import Composition, Constants, Values
 from npu.xdna.cost import EXPECTED, KERNELS, MACHINES, Machine, StageCost, price
-from npu.xdna.encoders import Plan, moonshine, whisper
-from npu.xdna.forecast import TOKENS_A_SECOND, Decoder, Encoding, Precision, Transcription
+from npu.xdna.decoder_forecast import DecoderStages
+from npu.xdna.decoders import Parts
+from npu.xdna.encoders import STEM, Plan, moonshine, whisper
+from npu.xdna.forecast import (
+    TOKENS_A_SECOND,
+    Decoder,
+    Decoding,
+    Encoding,
+    Lockstep,
+    Precision,
+    Transcription,
+)
 from npu.xdna.gemm import SPAN
+from npu.xdna.layers_i8 import layers_plan
 from npu.xdna.mel_design import Window, mel_design
 from npu.xdna.mel_design import stages as mel_stages
-from npu.xdna.overlay import Bits, overlay
-from npu.xdna.shapes import MOONSHINE_HIDDEN, moonshine_weights, whisper_sizes, whisper_weights
+from npu.xdna.overlay import overlay
+from npu.xdna.quant import QuantisedEncoder
+from npu.xdna.shapes import (
+    ENGLISH_ONLY,
+    MOONSHINE_HIDDEN,
+    moonshine_weights,
+    quantised_layers,
+    whisper_parts,
+    whisper_sizes,
+    whisper_weights,
+)
 from streaming.errors import ModelError
 from streaming.window import SAMPLE_RATE
 
 LIVE_S = 5.0  # of a window of Moonshine's
 _UNSEEN_STATES = 2  # of Moonshine's last span
 _NO_STACKS = dict.fromkeys(KERNELS, 0)  # bytes: designs are priced here, not checked
+_BF16, _I8 = overlay(_NO_STACKS, ()), overlay_i8.overlay(_NO_STACKS, ())
 _LAYER = re.compile(r"layer \d+ ")
+_EXCHANGES = (
+    2  # of overlays for a window, where its layers are in 8 bits and what is before and after them is not
+)
 
 
 @dataclass(frozen=True)
@@ -38,9 +64,10 @@ class Question:
 
     model: str  # a name of the catalogue, or a folder
     seconds: float | None = None  # of a window; None: 30 of Whisper's, 5 of Moonshine's
-    precision: Precision = Precision.BF16  # of the decoder
+    precision: Precision = Precision.BF16  # of the encoder's layers
     batch: int = 8  # windows decoded side by side
     tokens: int | None = None  # of a window; None: three a second
+    decoder: Precision | None = None  # None: as the encoder
 
 
 @dataclass(frozen=True)
@@ -49,7 +76,9 @@ class Prediction:
 
     model: str
     seconds: float
-    states: int  # of the encoder
+    precision: Precision  # of the encoder's layers
+    decoder: Precision
+    lockstep: Lockstep
     found: tuple[Transcription, ...]  # on each of MACHINES
     features: StageCost | None  # log-mel on Hawk Point, by an overlay of its own; in none of the sums
 
@@ -63,6 +92,46 @@ class Prediction:
         return self.on(EXPECTED)
 
 
+@dataclass(frozen=True)
+class _Model:
+    """Either family's, as far as it is priced."""
+
+    plan: Plan  # of its encoder
+    layers: QuantisedEncoder  # in 8 bits
+    parts: Parts  # of its decoder
+    decoder: Decoder
+    opening: int  # tokens that are known before the first
+    alone: int  # passes for a window's opening: for the probability of silence, and for the rest
+
+    @classmethod
+    def moonshine(cls, states: int, tokens: int) -> _Model:
+        weights = moonshine_weights()
+        plan = moonshine(weights, HEADS, _Places(), ceil((states + _UNSEEN_STATES) / SPAN))
+        sizes = (WIDTH, TINY.layers, MOONSHINE_HIDDEN, TINY.vocabulary)
+        return cls(
+            plan,
+            quantised_layers(WIDTH, MOONSHINE_HIDDEN, HEADS, TINY.layers, turned=True),
+            Parts.moonshine(weights, TINY),
+            Decoder.of(*sizes, states, tokens, gated=True),
+            opening=0,
+            alone=0,
+        )
+
+    @classmethod
+    def whisper(cls, sizes: Sizes, states: int, tokens: int) -> _Model:
+        of_encoder = (sizes.width, sizes.encoder_hidden, sizes.encoder_heads, sizes.encoder_layers)
+        of_decoder = (sizes.width, sizes.decoder_layers, sizes.decoder_hidden, sizes.vocabulary)
+        several = sizes.vocabulary != ENGLISH_ONLY  # languages: they and the task have tokens
+        return cls(
+            whisper(whisper_weights(sizes), _Places(), ceil(states / SPAN)),
+            quantised_layers(*of_encoder, turned=False),
+            whisper_parts(sizes),
+            Decoder.of(*of_decoder, states, tokens, gated=False),
+            opening=3 if several else 1,
+            alone=2 if several else 1,
+        )
+
+
 def predict(question: Question) -> Prediction:
     """ModelError where the model is not known, or its windows are never so long."""
     named = resolve(question.model)
@@ -70,13 +139,13 @@ def predict(question: Question) -> Prediction:
     seconds = _seconds(named.name, sizes, question.seconds)
     tokens = max(1, round(seconds * TOKENS_A_SECOND)) if question.tokens is None else question.tokens
     states = ceil(seconds * SAMPLE_RATE / (STATE_SAMPLES if sizes is None else FRAMES_PER_STATE * HOP))
-    plan, decoder = _moonshine(states, tokens) if sizes is None else _whisper(sizes, states, tokens)
-    found = []
-    for machine in MACHINES:
-        encoding = Encoding(machine, _costs(plan, machine), len(plan.dispatches()), len(plan.units))
-        found.append(Transcription(encoding, decoder, seconds, tokens, question.batch, question.precision))
+    model = _Model.moonshine(states, tokens) if sizes is None else _Model.whisper(sizes, states, tokens)
+    decoder = question.decoder or question.precision
+    lockstep = Lockstep(states, tokens, question.batch, model.opening, model.alone)
+    encoding, decoding = _encoding(model, question.precision), _decoding(model, decoder, lockstep)
+    found = tuple(Transcription(encoding(each), decoding(each), seconds) for each in MACHINES)
     features = None if sizes is None else _features(Window(states * FRAMES_PER_STATE, sizes.bins))
-    return Prediction(named.name, seconds, states, tuple(found), features)
+    return Prediction(named.name, seconds, question.precision, decoder, lockstep, found, features)
 
 
 def _seconds(name: str, sizes: Sizes | None, asked: float | None) -> float:
@@ -93,17 +162,27 @@ def _seconds(name: str, sizes: Sizes | None, asked: float | None) -> float:
     return seconds
 
 
-def _moonshine(states: int, tokens: int) -> tuple[Plan, Decoder]:
-    spans = ceil((states + _UNSEEN_STATES) / SPAN)
-    plan = moonshine(moonshine_weights(), HEADS, _Places(), spans)
-    sizes = (WIDTH, TINY.layers, MOONSHINE_HIDDEN, TINY.vocabulary)
-    return plan, Decoder.of(*sizes, states, tokens, gated=True)
+def _encoding(model: _Model, precision: Precision) -> Callable[[Machine], Encoding]:
+    plan = model.plan
+    if precision is Precision.BF16:
+        units = plan.units
+        return lambda machine: Encoding(
+            machine, _costs(plan.composer, units, machine), len(plan.dispatches()), len(units)
+        )
+    stem = plan.dispatches()[STEM]
+    layers = layers_plan(model.layers, _Places(), ceil(plan.out.rows / SPAN)).composer
+
+    def encoding(machine: Machine) -> Encoding:
+        stages = _costs(plan.composer, stem, machine) + _costs(layers, tuple(layers.units), machine)
+        return Encoding(machine, stages, 2, len(stem) + len(layers.units), _EXCHANGES)
+
+    return encoding
 
 
-def _whisper(sizes: Sizes, states: int, tokens: int) -> tuple[Plan, Decoder]:
-    plan = whisper(whisper_weights(sizes), _Places(), ceil(states / SPAN))
-    of_decoder = (sizes.width, sizes.decoder_layers, sizes.decoder_hidden, sizes.vocabulary)
-    return plan, Decoder.of(*of_decoder, states, tokens, gated=False)
+def _decoding(model: _Model, precision: Precision, lockstep: Lockstep) -> Callable[[Machine], Decoding]:
+    if precision is Precision.BF16:
+        return DecoderStages(model.parts, lockstep, _Places()).decoding
+    return lambda machine: model.decoder.decoding(lockstep, precision, machine)
 
 
 def _features(window: Window) -> StageCost:
@@ -111,11 +190,10 @@ def _features(window: Window) -> StageCost:
     return price(mel_design(_NO_STACKS, (window,)), stage, window.arguments, EXPECTED)
 
 
-def _costs(plan: Plan, machine: Machine) -> tuple[StageCost, ...]:
-    composer = plan.composer
+def _costs(composer: Composition, units: tuple[str, ...], machine: Machine) -> tuple[StageCost, ...]:
     arguments = composer.arguments(composer.work)
-    design = overlay(_NO_STACKS, ())
-    stages = (stage for unit in plan.units for stage in composer.units[unit])
+    design = _BF16 if isinstance(composer, Composer) else _I8
+    stages = (stage for unit in units for stage in composer.units[unit])
     return tuple(price(design, stage, arguments, machine) for stage in stages)
 
 
@@ -126,7 +204,7 @@ class _Places(Constants):
         super().__init__()
         self._sizes: dict[tuple[object, ...], int] = {}
 
-    def place(self, key: tuple[object, ...], made: Callable[[], Bits]) -> int:
+    def place(self, key: tuple[object, ...], made: Callable[[], Values]) -> int:
         """Where it begins."""
         if key in self._places:
             return self._places[key]

@@ -6,21 +6,35 @@ Whisper's sizes are those of its paper (Radford et al., 2022, table 1) and of th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from npu.catalog import EMBEDDED, Named
 from npu.checkpoint import Checkpoint, Sizes
-from npu.moonshine import HOP, REACH, TINY, WIDTH
+from npu.moonshine import HOP, REACH, STATE_SAMPLES, TINY, WIDTH
 from npu.untrained import BASE
-from npu.weights import Array, Attention, Convolution, Dense, EncoderLayer, Linear, Norm, Weights
+from npu.weights import (
+    Array,
+    Attention,
+    Convolution,
+    DecoderLayer,
+    Dense,
+    EncoderLayer,
+    Linear,
+    Norm,
+    Weights,
+)
 from npu.whisper_weights import WhisperWeights
+from npu.xdna.decoders import Parts
+from npu.xdna.quant import Layer, QuantisedEncoder
+from npu.xdna.quant_parts import Heads, Normalisation, Product
 from streaming.errors import ModelError
 
 MOONSHINE_HIDDEN = 4 * WIDTH  # values between the two products of a layer's network
 _TURNED = 16  # pairs of a head's values
-_ENGLISH_ONLY = 51_864  # tokens
+ENGLISH_ONLY = 51_864  # tokens: those of several languages have more
 _THIRD = {"bins": 128, "vocabulary": 51_866}  # what large-v3 and those made of it have more of
 
 
@@ -52,8 +66,8 @@ _SIZES = {
     "whisper-large-v2": _LARGE,
     "whisper-large-v3": replace(_LARGE, **_THIRD),
     "whisper-large-v3-turbo": replace(_sized(1280, 32, 4), **_THIRD),
-    "distil-small.en": replace(_sized(768, 12, 4), vocabulary=_ENGLISH_ONLY),
-    "distil-medium.en": replace(_sized(1024, 24, 2), vocabulary=_ENGLISH_ONLY),
+    "distil-small.en": replace(_sized(768, 12, 4), vocabulary=ENGLISH_ONLY),
+    "distil-medium.en": replace(_sized(1024, 24, 2), vocabulary=ENGLISH_ONLY),
     "distil-large-v2": _sized(1280, 32, 2),
     "distil-large-v3": replace(_sized(1280, 32, 2), **_THIRD),
     "distil-large-v3.5": replace(_sized(1280, 32, 2), **_THIRD),
@@ -72,7 +86,7 @@ def whisper_sizes(named: Named) -> Sizes | None:
     known = _SIZES.get(named.name)
     if known is None and named.name.endswith(".en"):
         several = _SIZES.get(named.name.removesuffix(".en"))
-        known = several and replace(several, vocabulary=_ENGLISH_ONLY)
+        known = several and replace(several, vocabulary=ENGLISH_ONLY)
     if known is None:
         raise ModelError(
             f"The sizes of {named.name} are not known here: pull it, and name its folder, or choose"
@@ -101,8 +115,21 @@ def whisper_weights(sizes: Sizes) -> WhisperWeights:
     return WhisperWeights(_Blank(sizes), "fp32")
 
 
+def whisper_parts(sizes: Sizes) -> Parts:
+    """A decoder of zeros of these sizes, of which no token is ever asked for."""
+    weights = whisper_weights(sizes)
+
+    def embedded(tokens: Sequence[int], positions: Sequence[int]) -> Array:
+        raise NotImplementedError("a model of zeros has no tokens")
+
+    return Parts(
+        sizes.decoder_layers, weights.decoder_layer, weights.norm("model.decoder.layer_norm"), weights.head(),
+        sizes.decoder_heads, False, None, {}, embedded,
+    )  # fmt: skip
+
+
 def moonshine_weights() -> Weights:
-    """Zeros of Moonshine tiny's encoder. Its decoder is left out."""
+    """Zeros of Moonshine tiny."""
 
     def matrix(k: int, n: int) -> Dense:
         return Dense(np.zeros((k, n), np.float32))
@@ -120,16 +147,41 @@ def moonshine_weights() -> Weights:
         Convolution(np.zeros((2 * WIDTH, WIDTH, 7), np.float32), vector(2 * WIDTH), 3),
         Convolution(np.zeros((WIDTH, 2 * WIDTH, 3), np.float32), vector(WIDTH), 2),
     )
-    nothing = Linear(np.zeros((0, 0), np.int8), vector(0), np.zeros(0, np.int8))
+    decoder_layer = DecoderLayer(
+        norm,
+        attention,
+        norm,
+        attention,
+        norm,
+        matrix(WIDTH, 2 * MOONSHINE_HIDDEN),
+        matrix(MOONSHINE_HIDDEN, WIDTH),
+    )
+    embedding = np.zeros((TINY.vocabulary, WIDTH), np.int8)
     return Weights(
         stem=stem,
         stem_gain=vector(WIDTH),
         stem_offset=vector(WIDTH),
         encoder=(layer,) * TINY.layers,
         encoder_norm=norm,
-        embedding=nothing,
-        decoder=(),
+        embedding=Linear(embedding, np.zeros((), np.float32), np.zeros((), np.int8)),
+        decoder=(decoder_layer,) * TINY.layers,
         decoder_norm=norm,
-        head=nothing,
+        head=matrix(WIDTH, TINY.vocabulary),
         frequencies=vector(_TURNED),
     )
+
+
+def quantised_layers(width: int, hidden: int, heads: int, layers: int, turned: bool) -> QuantisedEncoder:
+    """Zeros of an encoder's layers in 8 bits; turned: by position. Its convolutions are left out."""
+
+    def product(k: int, n: int) -> Product:
+        words = np.zeros(n, np.int32)
+        return Product(np.zeros((k, n), np.int8), words, words, 0, 0, 0)
+
+    gain, floats = np.zeros(width, np.int32), np.zeros(width, np.float32)
+    norm = Normalisation(gain, gain, 0, floats, floats)
+    square, scales = product(width, width), Heads((0, 0), np.zeros(heads, np.int32), np.zeros(heads))
+    up, down, hidden_gain = product(width, hidden), product(hidden, width), np.zeros(hidden, np.int32)
+    layer = Layer(norm, square, square, square, scales, gain, square, norm, up, hidden_gain, down)
+    angles = np.zeros((TINY.most_samples // STATE_SAMPLES, _TURNED), np.int16) if turned else None
+    return QuantisedEncoder(heads, 0, 0, (), None, angles, angles, (layer,) * layers, norm, ())

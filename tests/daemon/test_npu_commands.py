@@ -33,6 +33,8 @@ def test_predict() -> None:
         "attention",
         "Bound by",
         "██",
+        "A pass for 8 tokens",
+        "Goal: live",
         "decoder: 15 tokens",
         "Hawk Point, as written",
         "low to high",
@@ -47,9 +49,20 @@ def test_predict_for_programs() -> None:
     assert (said["evidence"], said["measured"]) == ("predicted", None)
     assert (said["seconds"], said["states"], said["dispatches"]) == (30, 1500, 2)
     assert (said["batch"], said["tokens"], said["decoder_precision"]) == (4, 50, "int8")
+    assert (said["encoder_precision"], said["decoder_priced_by"], said["exchanges"]) == ("int8", "bytes", 2)
     for each in (*(stage["ms"] for stage in said["stages"]), said["machines"][1]["times_real_time"]):
         low, expected, high = each
         assert low < expected < high
+
+
+def test_predict_a_decoder_of_another_precision() -> None:
+    """Its stages are listed, and the goal says what is predicted of it."""
+    found = _npu("predict", "whisper-base", "--precision", "int8", "--decoder", "bf16", "--json")
+    said = json.loads(found.stdout)
+    assert (said["encoder_precision"], said["decoder_precision"]) == ("int8", "bf16")
+    assert said["decoder_priced_by"] == "stages"
+    assert {stage["name"] for stage in said["decoder_stages"]} >= {"cross-attention", "head"}
+    assert "220" in said["goal"]["words"]
 
 
 def test_predict_what_is_not_known() -> None:

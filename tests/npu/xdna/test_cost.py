@@ -189,6 +189,15 @@ def test_a_deep_product() -> None:
     assert cores.high == pytest.approx(cores.expected * PUBLISHED.high, rel=1e-2)
 
 
+def test_a_part_of_a_call() -> None:
+    """Kernels that pass over rows do the part that is said, and no more products."""
+    stage = stage_of(SHAPE, {"zero_i32": 1, "gemm_i8": 8})
+    half, all_of_it = price(*stage, EXPECTED, {"gemm_i8": 0.5}), price(*stage, EXPECTED)
+    assert 2 * half.products == all_of_it.products
+    cycles = 4 * 64**3 / 103.3 + 4096 * 0.25
+    assert half.parts[Bound.CORES].expected == pytest.approx(cycles / 1.6e9)
+
+
 def test_what_nobody_measured() -> None:
     """It may take half as long or three times as long."""
     found = price(*stage_of(SHAPE, {"attention_step_i8": 10}), EXPECTED)

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import MappingProxyType
 
 import pytest
 
-from npu.xdna.cost import EXPECTED, NOTHING, Bound, Estimate, StageCost, Traffic
-from npu.xdna.forecast import MOST_BYTES, Decoder, Encoding, Precision, Transcription, times_real_time
+from npu.xdna.cost import EXPECTED, NOTHING, RECONFIGURATION_S, Bound, Estimate, StageCost, Traffic
+from npu.xdna.forecast import (
+    MOST_BYTES,
+    Decoder,
+    Decoding,
+    Encoding,
+    Lockstep,
+    Precision,
+    Transcription,
+    rows,
+)
 
 BASE = Decoder.of(512, 6, 2048, 51_865, states=500, tokens=0, gated=False)  # whisper-base, 10 s
 
@@ -49,26 +59,44 @@ def test_rows() -> None:
         stage("layer 0 up", 2),
         stage("layer 0 down", 3),
         stage("layer 1 up", 4, Bound.MEMORY),
+        stage("decoder layer 0 query from 0", 1),
+        stage("decoder layer 0 query from 1024", 1),
     )
-    encoding = Encoding(EXPECTED, stages, 2, 20)
-    rows = encoding.rows()
-    assert [(row.name, row.stages, row.time.expected) for row in rows] == [
+    found = rows(stages)
+    assert [(row.name, row.stages, row.time.expected) for row in found] == [
         ("conv1", 1, 1),
         ("up", 2, 6),
         ("down", 1, 3),
+        ("query", 2, 2),
     ]
-    assert (rows[1].products, rows[1].bytes, rows[1].tasks) == (200, 24, 4)
-    assert rows[1].bound is Bound.MEMORY
+    assert (found[1].products, found[1].bytes, found[1].tasks) == (200, 24, 4)
+    assert found[1].bound is Bound.MEMORY
+
+
+def test_an_encoder() -> None:
+    """Stages, dispatches and the loading of overlays add up."""
+    encoding = Encoding(EXPECTED, (stage("up", 4), stage("down", 6)), 2, 20)
     assert encoding.time.expected == pytest.approx(10 + 2 * EXPECTED.dispatch.expected)
     assert encoding.listed.expected == pytest.approx(EXPECTED.dispatch.expected + 20 * 36.3e-6)
     assert encoding.time.high == pytest.approx(20 + 2 * EXPECTED.dispatch.high)
+    exchanged = replace(encoding, exchanges=2).time.expected - encoding.time.expected
+    assert exchanged == pytest.approx(2 * RECONFIGURATION_S)
+
+
+def test_a_decoder_by_its_bytes() -> None:
+    """A window has its share of steps, its keys and values, and passes of its own."""
+    found = BASE.decoding(Lockstep(500, 30, 8, 3, 2), Precision.INT8, EXPECTED)
+    step, alone = (BASE.step(batch, Precision.INT8, EXPECTED) for batch in (8, 1))
+    assert found.share.expected == pytest.approx(30 / 8 * step.expected)
+    assert found.opening.expected == pytest.approx(2 * alone.expected)
+    assert found.preparation == BASE.preparation(Precision.INT8, EXPECTED)
+    assert found.stages == ()
 
 
 def test_a_recording() -> None:
-    """A window's time is its encoder's, and its share of steps; each has bounds."""
-    found = Transcription(Encoding(EXPECTED, (stage("all", 0.01),), 2, 1), BASE, 10, 30, 8, Precision.INT8)
-    parts = (found.encoding.time, found.preparation, found.step.times(30 / 8))
-    assert found.time == parts[0] + parts[1] + parts[2]
-    speed = times_real_time(10, found.time)
-    assert speed.low < speed.expected < speed.high
-    assert speed.expected == pytest.approx(10 / found.time.expected)
+    """A window's time is its encoder's and its decoder's; each has bounds."""
+    decoding = Decoding(Estimate(1, 2, 3), Estimate(1, 2, 3), Estimate(8, 80, 160), NOTHING, 8)
+    assert decoding.time == Estimate(1 + 1 + 1, 2 + 2 + 10, 3 + 3 + 20)
+    found = Transcription(Encoding(EXPECTED, (stage("all", 6),), 0, 1), decoding, 40)
+    assert found.time == Estimate(3, 20, 38)
+    assert found.speed == Estimate(40 / 38, 2, 40 / 3)

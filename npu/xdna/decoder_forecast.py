@@ -1,0 +1,80 @@
+"""What a decoder would take on the NPU, out of the stages of its passes: predicted, never measured.
+
+All layers are alike, so one is composed, and counted as often as there are layers. Sequences are taken to be there for
+just so many tokens and states as there are.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from math import ceil
+
+from npu.xdna.composition import Constants
+from npu.xdna.cost import KERNELS, Machine, StageCost, price
+from npu.xdna.decoders import Crossing, Parts, Pass, crossings, passes
+from npu.xdna.design import Stage
+from npu.xdna.forecast import Decoding, Lockstep, total
+from npu.xdna.gemm import SIDE, SPAN, TILE
+from npu.xdna.overlay import DEPTH, overlay
+from npu.xdna.regions import LANE
+
+_OVERLAY = overlay(dict.fromkeys(KERNELS, 0), ())  # stacks are nothing: designs are priced here, not checked
+_ATTENTION = "attention_step_bf16"
+_CROSS = "cross-attention"  # in the name of a stage in which rows bring no keys themselves
+_LAST = "head"  # the unit after all layers
+_FOURS = 4  # queries that attention passes over together, where none of them sees a key at hand
+_LOOKED = 0.05  # of a call of attention, for finding out what to pass over: assumed
+
+
+class DecoderStages:
+    """A decoder's, for windows in lockstep."""
+
+    def __init__(self, parts: Parts, lockstep: Lockstep, constants: Constants) -> None:
+        one = replace(parts, layers=1)
+        past = [lockstep.batch * ceil((lockstep.opening + t) / DEPTH) for t in range(lockstep.tokens)]
+        self._layers = parts.layers
+        self._rounds = parts.each // (SIDE * LANE)  # of attention: four heads at a time
+        self._lockstep = lockstep
+        self._often = Counter(past)  # steps of 32 rows -> passes with so many of the past
+        states = ceil(lockstep.states / DEPTH)
+        sizes = [(steps, lockstep.batch * states) for steps in sorted(self._often)]
+        *self._together, self._alone = passes(one, constants, [*sizes, (0, states)])
+        (self._crossing,) = crossings(one, constants, [ceil(lockstep.states / SPAN)])
+
+    def decoding(self, machine: Machine) -> Decoding:
+        """On a machine."""
+        lockstep = self._lockstep
+        priced = {each.past: self._priced(each, machine, lockstep.batch) for each in self._together}
+        steps = [(total(cost.time for cost in priced[past]), often) for past, often in self._often.items()]
+        alone = total(cost.time for cost in self._priced(self._alone, machine, 1)) + machine.dispatch
+        crossing = total(cost.time for cost in self._priced(self._crossing, machine, 0))
+        return Decoding(
+            crossing + machine.dispatch,
+            alone.times(lockstep.alone),
+            total((time + machine.dispatch).times(often) for time, often in steps),
+            alone,
+            lockstep.batch,
+            priced[max(priced)],
+        )
+
+    def _priced(self, each: Pass | Crossing, machine: Machine, rows: int) -> tuple[StageCost, ...]:
+        """Of all layers. rows: those of a pass that count."""
+        composer = each.composer
+        arguments = composer.arguments(composer.work)
+        found: list[StageCost] = []
+        for unit, stages in composer.units.items():
+            costs = [price(_OVERLAY, stage, arguments, machine, self._done(stage, rows)) for stage in stages]
+            found += costs if unit == _LAST else costs * self._layers
+        return tuple(found)
+
+    def _done(self, stage: Stage, rows: int) -> Mapping[str, float]:
+        """The part of a call of attention that is done, where each row is a token of a decoding of its own."""
+        calls = stage.calls.get(_ATTENTION, 0)
+        if not calls:
+            return {}
+        own = 0 if _CROSS in stage.name else self._rounds * TILE // DEPTH
+        fours = calls - own + self._rounds * ceil(min(rows, DEPTH) / _FOURS)
+        fours += self._rounds * ceil(max(0, rows - DEPTH) / _FOURS)
+        return {_ATTENTION: _LOOKED + (1 - _LOOKED) * fours / (calls * TILE / _FOURS)}

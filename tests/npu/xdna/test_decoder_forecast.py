@@ -1,0 +1,61 @@
+"""A decoder is priced by the stages of its passes, of which there is one for a token of each window."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from npu.untrained import BASE
+from npu.xdna.composition import Constants
+from npu.xdna.cost import EXPECTED
+from npu.xdna.decoder_forecast import DecoderStages
+from npu.xdna.decoders import passes
+from npu.xdna.forecast import Decoding, Lockstep, rows, total
+from npu.xdna.shapes import whisper_parts
+
+SMALL = replace(BASE, decoder_layers=2, vocabulary=2000)
+PARTS = whisper_parts(SMALL)
+LOCKSTEP = Lockstep(states=320, tokens=40, batch=8, opening=3, alone=2)
+
+
+def decoding(lockstep: Lockstep) -> Decoding:
+    return DecoderStages(PARTS, lockstep, Constants()).decoding(EXPECTED)
+
+
+def test_stages() -> None:
+    """One layer counts as often as there are layers: they are those of a whole pass."""
+    (whole,) = passes(PARTS, Constants(), [(16, 80)])
+    found = decoding(LOCKSTEP).stages
+    assert len(found) == sum(map(len, whole.composer.units.values()))
+    of_whole = Counter(len(stage.steps) for stages in whole.composer.units.values() for stage in stages)
+    assert Counter(stage.traffic.tasks + stage.traffic.waits for stage in found) == of_whole
+
+
+def test_steps() -> None:
+    """Every token of a window is a pass, with a dispatch, and sees more of the past the later it comes."""
+    found = decoding(LOCKSTEP)
+    last = total(cost.time for cost in found.stages) + EXPECTED.dispatch
+    assert 39 * last.expected < found.steps.expected < 40 * last.expected
+    assert found.share.expected == pytest.approx(found.steps.expected / 8)
+
+
+def test_an_opening() -> None:
+    """It takes passes of a window's own, which read all weights as well."""
+    found, without = decoding(LOCKSTEP), decoding(replace(LOCKSTEP, alone=0))
+    assert found.opening.expected == pytest.approx(2 * found.alone.expected)
+    assert without.opening.expected == 0
+    assert found.alone.expected < found.steps.expected / 40
+
+
+def test_attention_of_many() -> None:
+    """Keys of others are moved, and next to nothing is done for them: more windows are far less than as many times."""
+    few, many = (decoding(replace(LOCKSTEP, batch=batch)) for batch in (4, 8))
+    of_few, of_many = (
+        next(row for row in rows(each.stages) if row.name == "cross-attention") for each in (few, many)
+    )
+    assert of_many.bytes == pytest.approx(2 * of_few.bytes, rel=0.1)
+    assert of_many.products == pytest.approx(2 * of_few.products, rel=0.1)
+    full = 8 * LOCKSTEP.states * SMALL.width * 2 * 64 * SMALL.decoder_layers  # if each row saw every key
+    assert full / 16 < of_many.products < full
