@@ -348,6 +348,8 @@ def _explain(error: ValidationError, path: Path) -> str:
     where = ".".join(str(part) for part in first["loc"])
     if not where:
         return f"{path}: {first['msg'].removeprefix('Value error, ')}."
+    if first["type"] == "value_error":
+        return f"{path}: [{where}] {first['msg'].removeprefix('Value error, ')}."
     if first["type"] != "extra_forbidden":
         return f"{path}: {where} = {first['input']!r}: {first['msg']}. Correct or remove the key."
     known = _known(first["loc"][:-1])

@@ -36,8 +36,7 @@ from npu.embedded import (
     extracted,
     shipped,
 )
-from npu.loading import folder_of
-from npu.store import Installed, Store
+from npu.store import Installed, Store, folder_of
 from npu.xdna.failures import NpuUnavailable, trials
 from npu.xdna.overlay import NAME as OVERLAY
 from npu.xdna.packages import folder_of_packages, is_current

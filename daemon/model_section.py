@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from daemon.section import Section
+from npu.acceleration import DecoderPlace, EncoderPrecision, Mode
+from npu.catalog import EMBEDDED
 
 Precision = Literal["int8", "fp16", "fp32"]
 LiveContext = Literal["full", "window"]
@@ -22,8 +24,20 @@ class Model(Section):
     device: str = "auto"
     """What it runs on: "auto", "cpu" or "npu".
 
-    "auto" is the NPU for the encoder where one is there, has its package and proves itself, and the CPU otherwise;
-    "npu" is the same, and warns where it is the CPU.
+    "auto" is the NPU where one is there, has its package and proves itself, and the CPU otherwise; "npu" is the same,
+    and warns where it is the CPU.
+    """
+
+    npu_decoder: DecoderPlace = "cpu"
+    """Where the decoder of a model runs whose encoder is on the NPU.
+
+    "cpu" is for live speech; "npu" for recordings, many windows of which share its steps there.
+    """
+
+    npu_precision: EncoderPrecision = "bf16"
+    """Numbers of the encoder on the NPU: "bf16", or "int8" for moonshine-tiny with its decoder on the CPU.
+
+    "int8" wants `amanuensis models quantize moonshine-tiny` first.
     """
 
     precision: Precision = "int8"
@@ -51,6 +65,19 @@ class Model(Section):
     most_resident: int = Field(default=3, ge=1, le=64)
     """Models in memory at once, the one above among them. Where all are in use, another one is refused."""
 
+    @model_validator(mode="after")
+    def _there_is_such_a_mode(self) -> Self:
+        if self.npu.precision == "int8" and self.name.strip().lower() != EMBEDDED:
+            raise ValueError(
+                f'npu_precision = "int8" is for {EMBEDDED} only; choose "bf16" for {self.name.strip()}'
+            )
+        return self
+
+    @property
+    def npu(self) -> Mode:
+        """What the NPU does; ValueError where nothing does that."""
+        return Mode(self.npu_decoder, self.npu_precision)
+
     @property
     def cache_path(self) -> Path | None:
         """The directory of prepared models, None for the user's."""
@@ -71,4 +98,5 @@ class Model(Section):
             "threads": self.threads,
             "live_context": self.live_context,
             "models_dir": self.models_path,
+            "npu": self.npu,
         }

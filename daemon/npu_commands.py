@@ -82,7 +82,7 @@ def predict(
 @app.command(
     epilog=examples(
         ("amanuensis npu build", "again after an update: only what has changed is built"),
-        ("amanuensis npu build whisper-base", "the encoder of a model that was pulled"),
+        ("amanuensis npu build whisper-base", "for a model that was pulled"),
         ("PEANO_INSTALL_DIR=~/llvm-aie amanuensis npu build", "with a compiler that lies elsewhere"),
         (
             "MLIR_AIE_INSTALL_DIR=~/mlir_aie amanuensis npu build",
@@ -96,37 +96,47 @@ def build(
         str | None,
         typer.Argument(
             metavar="[MODEL]",
-            help="A pulled model, or a checkpoint's folder. Default: Moonshine tiny, and what bringup tries.",
+            help="Of the catalogue, or a checkpoint's folder. Default: Moonshine tiny, and what bringup tries.",
         ),
     ] = None,
 ) -> None:
-    """Compile the kernels for the cores of the NPU, and pack each design for XRT. Packages are kept in the cache."""
+    """Compile the kernels for the cores of the NPU, and pack each design for XRT. Packages are kept in the cache.
+
+    npu_decoder and npu_precision of the configuration say what of a model is built.
+    """
     from rich.console import Console
     from rich.text import Text
 
     from daemon.build_progress import BuildSteps
     from daemon.config import Config
-    from npu.loading import encoder_design
+    from npu.acceleration import Mode
+    from npu.backends.xdna import Composed
+    from npu.catalog import EMBEDDED
+    from npu.loading import npu_designs
     from npu.xdna.bringup import designs_of, steps_of
     from npu.xdna.build import build as make
     from npu.xdna.host_kernels import HostKernels
     from npu.xdna.mlir import text
     from npu.xdna.toolchain import Toolchain
 
-    places = Config.load().model
-    encoder = None if model is None else encoder_design(model, places.models_path)
+    section = Config.load().model
+    composed: tuple[Composed, ...] = ()
+    if model is not None or section.npu != Mode():
+        composed = npu_designs(model or EMBEDDED, section.npu, section.models_path, section.cache_path)
     toolchain = Toolchain.find()
     console, out = Console(stderr=True, highlight=False), Console(highlight=False)
     with console.status("Measuring how much stack the kernels need"):
         stacks = HostKernels(vector=True).stacks
-    designs = designs_of(steps_of(stacks)) if encoder is None else (encoder.design(stacks),)
+    designs = [each.design(stacks) for each in composed]
+    if model is None:
+        designs += designs_of(steps_of(stacks))
     for design in designs:
         with BuildSteps(console, design.name) as steps:
-            delivered = make(design, toolchain, text, places.cache_path, steps.show)
+            delivered = make(design, toolchain, text, section.cache_path, steps.show)
         state = "is built" if delivered.made else "was built before, and nothing has changed"
         folder = Path(delivered.built.package).parent
         out.print(Text(f"{design.name} {state}: {folder}"), soft_wrap=True)
-    if encoder is None:
+    if model is None:
         out.print("Now try it: amanuensis npu bringup")
 
 

@@ -1,10 +1,28 @@
-"""What a model has of the NPU: whether it runs there, why not, and what there is to say of it."""
+"""What a model has of the NPU: what is asked of it, whether it runs there, why not, and what there is to say of it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Literal
+
+DecoderPlace = Literal["cpu", "npu"]
+EncoderPrecision = Literal["bf16", "int8"]
+
+
+@dataclass(frozen=True)
+class Mode:
+    """What the NPU does of a model where it is used. ValueError where nothing does that."""
+
+    decoder: DecoderPlace = "cpu"  # where it runs; the encoder is on the NPU in any case
+    precision: EncoderPrecision = "bf16"  # of the encoder's layers
+
+    def __post_init__(self) -> None:
+        if (self.decoder, self.precision) == ("npu", "int8"):
+            raise ValueError(
+                'npu_decoder = "npu" goes with npu_precision = "bf16" only: there is no decoder in 8 bits; change one'
+            )
 
 
 class State(StrEnum):
@@ -36,6 +54,8 @@ class Acceleration:
     dispatches: int = 0  # commands that were done
     recoveries: int = 0  # contexts that were made anew after a failure
     evidence: Evidence = Evidence.NONE
+    decoder: DecoderPlace | None = None  # where it runs while the NPU is in use, or ran until that failed
+    precision: EncoderPrecision | None = None  # of the encoder there
 
 
 NOT_ASKED = Acceleration(reason='The NPU was not asked for; device = "auto" or "npu" in [model] does that.')

@@ -5,22 +5,23 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from npu.acceleration import Acceleration, State
+from npu.backends.failover import FailoverBackend
 from npu.backends.onnx import OnnxBackend
-from npu.backends.xdna import Opener
-from npu.xdna.encoder import EncoderDesign
+from npu.backends.xdna import Composed, Opener
 from npu.xdna.failures import CanaryFailed, NpuUnavailable, trials
 from npu.xdna.packages import built
-from npu.xdna.record import versions
 from npu.xdna.runtime import Built, Npu
+from npu.xdna.standing import on
 from streaming.errors import ModelError
 
 NPU, AUTO = "npu", "auto"  # devices that ask for it
 
 _UNMEASURED: Mapping[str, int] = defaultdict(int)  # stacks of kernels: for the checker, no part of a package
+
+Resident = OnnxBackend | FailoverBackend
 
 logger = logging.getLogger("amanuensis.npu")
 
@@ -28,9 +29,9 @@ logger = logging.getLogger("amanuensis.npu")
 def selected(
     device: str,
     cache_dir: Path,
-    accelerated: Callable[[Opener], OnnxBackend],
+    accelerated: Callable[[Opener], Resident],
     plain: Callable[[], OnnxBackend],
-) -> OnnxBackend:
+) -> Resident:
     """`accelerated` where the device asks for the NPU and it can be used; `plain` otherwise, which is told why.
 
     The NPU is opened before anything is read or composed: where there is none that takes less than a millisecond.
@@ -55,28 +56,18 @@ def _without(error: NpuUnavailable, npu: Npu | None) -> Acceleration:
     """Why it is not used; npu: where it could be opened."""
     state = State.FAILED if isinstance(error, CanaryFailed) else State.UNAVAILABLE
     found = Acceleration(state, str(error), trials(error))
-    if npu is None:
-        return found
-    firmware, driver = versions(npu.address)
-    return replace(
-        found,
-        device=npu.name,
-        firmware=firmware,
-        driver=driver,
-        dispatches=npu.dispatches,
-        recoveries=npu.recoveries,
-    )
+    return found if npu is None else on(npu, found)
 
 
 def _opener(npu: Npu, cache_dir: Path) -> Opener:
     """Finds what was built for it."""
 
-    def opened(design: EncoderDesign) -> tuple[Npu, Built]:
+    def opened(composed: Composed) -> tuple[Npu, Built]:
         try:
-            return npu, built(design.design(_UNMEASURED), cache_dir)
+            return npu, built(composed.design(_UNMEASURED), cache_dir)
         except NpuUnavailable:
             raise
         except ModelError as error:
-            raise NpuUnavailable(f"this model's encoder cannot be put on the NPU: {error}") from error
+            raise NpuUnavailable(f"this model cannot be put on the NPU: {error}") from error
 
     return opened

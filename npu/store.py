@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from npu.catalog import Named, of_key
+from npu.checkpoint_folder import check_folder
 from npu.manifest import Manifest
 from streaming.errors import ModelError
 
@@ -169,6 +170,13 @@ def default_models_dir() -> Path:
     """$XDG_DATA_HOME/amanuensis/models, else ~/.local/share/amanuensis/models."""
     base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
     return Path(base).expanduser() / "amanuensis" / "models"
+
+
+def folder_of(named: Named, models_dir: Path | None = None) -> Path:
+    """A checkpoint's folder, all its files there; ModelError names what is missing, and says how to get it."""
+    folder = (named.folder or Store.of(models_dir).require(named).folder).resolve()
+    check_folder(folder)
+    return folder
 
 
 def remedy(named: Named) -> str:

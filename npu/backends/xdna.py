@@ -1,4 +1,4 @@
-"""The AMD NPU: an encoder there and a decoder on the CPU, which is what suits a live stream best.
+"""The AMD NPU: an encoder there, in bf16 or 8 bits, and a decoder on the CPU, which is what suits a live stream best.
 
 A decoder that takes one token at a time waits for the memory that both share; the encoder is what keeps a CPU busy.
 When the NPU fails for good, the CPU does its part from then on, and the reason is kept.
@@ -8,30 +8,35 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import onnxruntime
 from onnxruntime import OrtValue
 
-from npu.acceleration import Acceleration, State
+from npu.acceleration import Acceleration, Mode
 from npu.architecture import Architecture
 from npu.backends.onnx import Array, OnnxBackend, load_session, run_encoder
 from npu.checkpoint import Checkpoint
 from npu.moonshine import TINY
 from npu.weights import Weights
 from npu.whisper_weights import WhisperWeights
+from npu.xdna.design import Design
 from npu.xdna.encoder import Encoder, EncoderDesign
-from npu.xdna.failures import NpuUnavailable, trials
+from npu.xdna.failures import NpuUnavailable
 from npu.xdna.gemm import SPAN
-from npu.xdna.record import evidence_of, versions
+from npu.xdna.layers_i8 import Layers, LayersDesign
+from npu.xdna.mixed_encoder import MixedEncoder
+from npu.xdna.quant import QuantisedEncoder
 from npu.xdna.runtime import Built, Npu
+from npu.xdna.standing import failed, in_use
 from streaming.errors import ModelError
 
 logger = logging.getLogger("amanuensis.npu")
 
-_MOONSHINE_SPANS = (1, 2, 3, 5)  # of 256 states, 10.6 s each
+MOONSHINE_SPANS = (1, 2, 3, 5)  # of 256 states, 10.6 s each
 
 
 @dataclass(frozen=True)
@@ -75,10 +80,7 @@ class HybridBackend(OnnxBackend):
     def acceleration(self) -> Acceleration:
         """What the encoder has of the NPU."""
         found = self._found()
-        if self.fallen_back is None:
-            return found
-        remedies = trials(NpuUnavailable(self.fallen_back))
-        return replace(found, state=State.FAILED, reason=self.fallen_back, remedies=remedies)
+        return found if self.fallen_back is None else failed(found, self.fallen_back)
 
     def _listen(self, prepared: Array) -> list[OrtValue]:
         if self.fallen_back is None:
@@ -98,7 +100,14 @@ class HybridBackend(OnnxBackend):
         return run_encoder(self._whole, self.cross, "audio", prepared)
 
 
-Opener = Callable[[EncoderDesign], tuple[Npu, Built]]  # the NPU, and the design built for it; NpuUnavailable
+class Composed(Protocol):
+    """What is composed of a model."""
+
+    def design(self, stacks: Mapping[str, int]) -> Design:
+        """The design with its sequences. stacks: what the kernels need, bytes by name."""
+
+
+Opener = Callable[[Composed], tuple[Npu, Built]]  # the NPU, and the design built for it; NpuUnavailable
 
 
 def moonshine_elsewhere(opener: Opener, weights: Weights, cache_dir: Path | None = None) -> Elsewhere:
@@ -108,7 +117,25 @@ def moonshine_elsewhere(opener: Opener, weights: Weights, cache_dir: Path | None
 
 def moonshine_design(weights: Weights) -> EncoderDesign:
     """For windows of up to 53 s."""
-    return EncoderDesign.moonshine(weights, TINY.heads, _MOONSHINE_SPANS)
+    return EncoderDesign.moonshine(weights, TINY.heads, MOONSHINE_SPANS)
+
+
+def mixed_elsewhere(
+    opener: Opener, weights: Weights, quantised: QuantisedEncoder, cache_dir: Path | None = None
+) -> Elsewhere:
+    """Moonshine tiny's encoder with its layers in 8 bits; NpuUnavailable."""
+    stem, layers = mixed_designs(weights, quantised)
+    npu, first = asked(opener, stem, stem)
+    second = opener(layers)[1]
+    encoder = MixedEncoder(Encoder(npu, first, stem), Layers(npu, second, layers), quantised)
+    return Elsewhere(
+        encoder.states, npu.name, in_use(npu, (first, second), Mode(precision="int8"), cache_dir)
+    )
+
+
+def mixed_designs(weights: Weights, quantised: QuantisedEncoder) -> tuple[EncoderDesign, LayersDesign]:
+    """Of its convolutions, and of its layers."""
+    return EncoderDesign.moonshine_stem(weights, MOONSHINE_SPANS), LayersDesign(quantised, MOONSHINE_SPANS)
 
 
 def whisper_elsewhere(opener: Opener, checkpoint: Checkpoint, cache_dir: Path | None = None) -> Elsewhere:
@@ -119,24 +146,21 @@ def whisper_elsewhere(opener: Opener, checkpoint: Checkpoint, cache_dir: Path | 
 def whisper_design(checkpoint: Checkpoint) -> EncoderDesign:
     """For one span of states, and for all."""
     weights = WhisperWeights(checkpoint, "fp32")
-    whole = -(-weights.sizes.states // SPAN)
-    return EncoderDesign.whisper(weights, sorted({1, whole}))
+    return EncoderDesign.whisper(weights, whisper_spans(weights))
+
+
+def whisper_spans(weights: WhisperWeights) -> tuple[int, ...]:
+    """Of 256 states."""
+    return tuple(sorted({1, -(-weights.sizes.states // SPAN)}))
+
+
+def asked(opener: Opener, composed: Composed, encoder: EncoderDesign) -> tuple[Npu, Built]:
+    """The package of what holds an encoder, after its canary has answered."""
+    npu, built = opener(composed)
+    encoder.canary.ask(npu, built)
+    return npu, built
 
 
 def _opened(opener: Opener, design: EncoderDesign, cache_dir: Path | None) -> Elsewhere:
-    """After its canary was asked."""
-    npu, built = opener(design)
-    design.canary.ask(npu, built)
-    firmware, driver = versions(npu.address)
-    found = Acceleration(
-        State.IN_USE,
-        device=npu.name,
-        firmware=firmware,
-        driver=driver,
-        evidence=evidence_of(npu.name, built, cache_dir),
-    )
-
-    def now() -> Acceleration:
-        return replace(found, dispatches=npu.dispatches, recoveries=npu.recoveries)
-
-    return Elsewhere(Encoder(npu, built, design).states, npu.name, now)
+    npu, built = asked(opener, design, design)
+    return Elsewhere(Encoder(npu, built, design).states, npu.name, in_use(npu, [built], Mode(), cache_dir))

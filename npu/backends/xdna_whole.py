@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npu.architecture import Architecture
+from npu.backends.xdna import MOONSHINE_SPANS, whisper_spans
 from npu.checkpoint import Checkpoint
 from npu.model import Cache
 from npu.moonshine import TINY
@@ -21,19 +22,19 @@ from npu.xdna.caches import NpuCache, Window
 from npu.xdna.decoder import Decoder, DecoderDesign, Sizes
 from npu.xdna.decoders import Parts
 from npu.xdna.design import Design
-from npu.xdna.encoder import Encoder, EncoderDesign
+from npu.xdna.encoder import EncoderDesign
 from npu.xdna.gemm import SPAN
 from npu.xdna.lockstep import NpuBatch
 from npu.xdna.overlay import DEPTH, overlay
-from npu.xdna.runtime import Built, Npu
+from streaming.errors import ModelError
 
 Array = NDArray[Any]
 
-_MOONSHINE = Sizes(past=(0, 4, 16), states=(8, 16, 40), spans=(1, 2, 3, 5))
+_MOONSHINE = Sizes(past=(0, 4, 16), states=(8, 16, 40), spans=MOONSHINE_SPANS)
 
 
 class NpuBackend:
-    """A resident model."""
+    """A resident model. What goes on on the CPU where the NPU fails is `FailoverBackend`."""
 
     def __init__(
         self, architecture: Architecture, states: Callable[[Array], Array], decoder: Decoder, device: str
@@ -47,6 +48,8 @@ class NpuBackend:
 
     def encode(self, audio: NDArray[np.float32], short: bool = False) -> Window:
         """audio [n] at 16 kHz through the encoder."""
+        if len(audio) > self._architecture.most_samples:
+            raise ModelError(f"a window of {len(audio)} samples is longer than {self.name} can hear")
         return self._decoder.window(self._states(self._architecture.prepare(audio, short)))
 
     def extend(self, cache: Cache, tokens: tuple[int, ...]) -> NDArray[np.float32]:
@@ -70,33 +73,20 @@ class WholeDesign:
         return overlay(stacks, (*self.encoder.sequences(), *self.decoder.sequences()))
 
 
-Opener = Callable[[WholeDesign], tuple[Npu, Built]]  # the NPU, and the design built for it; NpuUnavailable
-
-
-def moonshine_whole(opener: Opener, weights: Weights) -> NpuBackend:
-    """Moonshine tiny; NpuUnavailable where the NPU cannot be used."""
+def moonshine_whole(weights: Weights) -> WholeDesign:
+    """Moonshine tiny, for windows of up to 53 s."""
     encoder = EncoderDesign.moonshine(weights, TINY.heads, _MOONSHINE.spans)
-    return _opened(opener, encoder, DecoderDesign(Parts.moonshine(weights, TINY), _MOONSHINE), TINY)
+    return WholeDesign(encoder, DecoderDesign(Parts.moonshine(weights, TINY), _MOONSHINE))
 
 
-def whisper_whole(opener: Opener, checkpoint: Checkpoint, architecture: Architecture) -> NpuBackend:
-    """A Whisper checkpoint, for its whole context and for short ones; NpuUnavailable."""
+def whisper_whole(checkpoint: Checkpoint, architecture: Architecture) -> WholeDesign:
+    """A Whisper checkpoint, for its whole context and for short ones."""
     weights = WhisperWeights(checkpoint, "fp32")
     states, tokens = (-(-n // DEPTH) for n in (weights.sizes.states, weights.sizes.tokens))
-    spans = tuple(sorted({1, -(-weights.sizes.states // SPAN)}))
+    spans = whisper_spans(weights)
     sizes = Sizes((0, 2, tokens, 4 * tokens), (SPAN // DEPTH, states, 4 * states), spans)
-    encoder = EncoderDesign.whisper(weights, spans)
     decoder = DecoderDesign(Parts.whisper(weights, architecture), sizes)
-    return _opened(opener, encoder, decoder, architecture)
-
-
-def _opened(
-    opener: Opener, encoder: EncoderDesign, decoder: DecoderDesign, architecture: Architecture
-) -> NpuBackend:
-    npu, built = opener(WholeDesign(encoder, decoder))
-    return NpuBackend(
-        architecture, Encoder(npu, built, encoder).states, Decoder(npu, built, decoder), npu.name
-    )
+    return WholeDesign(EncoderDesign.whisper(weights, spans), decoder)
 
 
 def _own(cache: Cache) -> NpuCache:

@@ -45,6 +45,7 @@ _TRIALS = (  # words of a failure, and what to try, the likeliest first
         "Under systemd: LimitMEMLOCK=infinity",
     )),
     ("other programs use the NPU", ("Who has it open? sudo fuser -v /dev/accel/accel0", _LOG, _RELOAD)),
+    ("amanuensis models quantize", ("Quantise it with that command, then: amanuensis npu build",)),
     ("amanuensis npu build", (_REBUILD,)),
     ("did not end within", (
         "Somewhere the array waits for what never comes",

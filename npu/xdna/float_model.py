@@ -14,8 +14,8 @@ from npu.checkpoint import Checkpoint
 from npu.embedded import TOKENIZER, shipped
 from npu.hf_tokens import HuggingFaceTokenizer
 from npu.lean import shipped_weights
-from npu.loading import folder_of
 from npu.moonshine import POSITIONS, TINY
+from npu.store import folder_of
 from npu.tokens import ListedTokenizer, Tokenizer
 from npu.weights import Attention, DecoderLayer, Dense, EncoderLayer, Matrix, Weights
 from npu.whisper import architecture_of

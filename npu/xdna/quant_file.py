@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from npu.embedded import write_atomically
 from npu.kept import cache_key
 from npu.weights import Array
+from npu.xdna.float_encoder import FloatEncoder
 from npu.xdna.float_model import FloatModel
 from npu.xdna.quant import Progress
 from npu.xdna.quant_model import QuantisedModel, quantise_model
@@ -32,8 +33,7 @@ def kept_model(
 
     audio: pieces of speech [n] to calibrate on; others make another file. ModelError where the folder cannot be written.
     """
-    key = cache_key(FORMAT, model.encoder.identity, *(hash_of(each) for each in audio))
-    file = cache_dir / f"{model.architecture.name}-int8-{key}.npz"
+    file = cache_dir / f"{_begin(model.encoder)}{cache_key(*(hash_of(each) for each in audio))}.npz"
     if file.is_file():
         try:
             return read(file), file
@@ -42,6 +42,12 @@ def kept_model(
     found = quantise_model(model, audio, progress)
     write(found, file)
     return found, file
+
+
+def latest_model(encoder: FloatEncoder, cache_dir: Path) -> QuantisedModel | None:
+    """What was quantised last of a model with this encoder; None where nothing was. ModelError where it is damaged."""
+    files = sorted(cache_dir.glob(f"{_begin(encoder)}*.npz"), key=lambda file: file.stat().st_mtime)
+    return read(files[-1]) if files else None
 
 
 def write(quantised: QuantisedModel, file: Path) -> None:
@@ -59,6 +65,11 @@ def read(file: Path) -> QuantisedModel:
             return found
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise ModelError(f"{file} holds no quantised model ({error}).") from error
+
+
+def _begin(encoder: FloatEncoder) -> str:
+    """Begins the names of a model's files."""
+    return f"{encoder.name}-int8-{cache_key(FORMAT, encoder.identity)}-"
 
 
 def hash_of(audio: Array) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -128,3 +129,19 @@ def test_a_model_of_ones_own(cache: Path, tools: dict[str, str]) -> None:
     assert packages(cache) == ["overlay_bf16"]
     refused = npu(cache, "build", "parakeet", **tools)
     assert refused.returncode == 1 and "No model is called 'parakeet'" in refused.stderr
+
+
+def test_the_chosen_mode(cache: Path, tools: dict[str, str], tmp_path: Path) -> None:
+    """Is what is built of a model: here its decoder too. Of 8 bits it is told where they come from."""
+    config = tmp_path / "amanuensis" / "config.toml"
+    config.parent.mkdir()
+    config.write_text("[model]\nnpu_decoder = 'npu'\n")
+    chosen = {**tools, "XDG_CONFIG_HOME": str(tmp_path)}
+    result = npu(cache, "build", str(ROOT / "tests/fixtures/whisper-small-talk"), **chosen)
+    assert result.returncode == 0, result
+    (manifest,) = (cache / "amanuensis/npu").glob("overlay_bf16-*/manifest.json")
+    sequences = json.loads(manifest.read_text())["instructions"]
+    assert {"canary", "layers_0", "crossing_1", "pass_0_8"} <= set(sequences)
+    config.write_text("[model]\nnpu_precision = 'int8'\n")
+    refused = npu(cache, "build", **chosen)
+    assert refused.returncode == 1 and "amanuensis models quantize moonshine-tiny" in refused.stderr

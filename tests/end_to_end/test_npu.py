@@ -65,6 +65,7 @@ def test_a_session_on_the_npu(
             found = await npu_of(d)
             assert (found["state"], found["evidence"]) == ("in use", "emulated")
             assert found["device"] == "RyzenAI-npu1 (emulated)" and found["reason"] is None
+            assert (found["decoder"], found["precision"]) == ("cpu", "bf16")
             assert found["dispatches"] >= 3 and found["recoveries"] == 0
             stand_in.faults.left[Fault.TIMEOUT] = None
             events = await talk(d, producer, audio)

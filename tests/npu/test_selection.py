@@ -9,18 +9,27 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from npu.acceleration import NOT_ASKED, Evidence, State
+from npu.acceleration import NOT_ASKED, Evidence, Mode, State
 from npu.backends.onnx import OnnxBackend
-from npu.backends.xdna import whisper_design
-from npu.checkpoint import Checkpoint
-from npu.loading import load_transcriber
+from npu.catalog import EMBEDDED, resolve
+from npu.lean import Graphs
+from npu.loading import load_transcriber, npu_designs
 from npu.selection import selected
 from npu.transcriber import Transcriber
 from npu.xdna.emulator import Fault
+from npu.xdna.float_model import float_model
+from npu.xdna.quant_file import kept_model
+from streaming.containers import decode_container
+from streaming.errors import ModelError
+from streaming.window import SAMPLE_RATE, Purpose, Window
 
-FOLDER = Path(__file__).parents[1] / "fixtures" / "whisper-small-talk"
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+FOLDER = FIXTURES / "whisper-small-talk"
+HYBRID, WHOLE, MIXED = Mode(), Mode("npu"), Mode(precision="int8")
 
 
 @pytest.fixture
@@ -28,14 +37,28 @@ def load(tmp_path: Path, cache_dir: Path) -> Callable[..., Transcriber]:
     """Loads a small Whisper on a device, its graphs from the cache of all tests, packages from one of this test."""
     for graph in cache_dir.glob("*.graph"):
         (tmp_path / graph.name).symlink_to(graph)
-    return lambda device: load_transcriber(str(FOLDER), device, tmp_path)
+
+    def loaded(device: str, mode: Mode = HYBRID, model: str = str(FOLDER)) -> Transcriber:
+        return load_transcriber(model, device, tmp_path, npu=mode)
+
+    return loaded
 
 
 @pytest.fixture
-def built(stand_in: Any, tmp_path: Path) -> Any:
+def build(stand_in: Any, tmp_path: Path) -> Callable[..., None]:
+    """Lays packages where `amanuensis npu build` leaves them."""
+
+    def made(mode: Mode = HYBRID, model: str = str(FOLDER)) -> None:
+        for each in npu_designs(model, mode, cache_dir=tmp_path):
+            stand_in.install(each.design(stand_in.kernels.stacks), tmp_path)
+
+    return made
+
+
+@pytest.fixture
+def built(stand_in: Any, build: Any) -> Any:
     """The stand-in for XRT, with the package of that Whisper's encoder."""
-    design = whisper_design(Checkpoint(FOLDER)).design(stand_in.kernels.stacks)
-    stand_in.install(design, tmp_path)
+    build()
     return stand_in
 
 
@@ -72,6 +95,7 @@ def test_an_npu(load: Any, built: Any) -> None:
         assert (found.state, found.evidence, found.reason) == (State.IN_USE, Evidence.EMULATED, None)
         assert found.device == "RyzenAI-npu1 (emulated)"
         assert (found.dispatches, found.recoveries) == (1, 0)  # the canary's
+        assert (found.decoder, found.precision) == ("cpu", "bf16")
 
 
 def test_not_asked(load: Any, built: Any) -> None:
@@ -114,3 +138,61 @@ def test_a_device_that_may_not_be_opened(load: Any, built: Any) -> None:
     found = load("npu").acceleration
     assert found.state is State.UNAVAILABLE and "group render" in found.reason
     assert found.remedies[0].startswith("sudo usermod -aG render")
+
+
+def window(audio: NDArray[np.float32], seconds: float) -> Window:
+    """The beginning of a recording."""
+    return Window(0, 0, audio[: round(seconds * SAMPLE_RATE)], (), (), Purpose.FINAL, timed=True)
+
+
+def text_of(model: Transcriber, asked: Window) -> list[str]:
+    return [word.text for word in model.transcribe(asked).words]
+
+
+def test_everything_on_the_npu(load: Any, build: Any, stand_in: Any) -> None:
+    """Gives the CPU's text; where it fails in the middle of a decoding, too."""
+    build(WHOLE)
+    with (FIXTURES / "speech" / "english-talk.flac").open("rb") as file:
+        asked = window(np.concatenate(list(decode_container(file))), 3)
+    expected = text_of(load("cpu"), asked)
+    assert len(expected) > 3
+    model = load("npu", WHOLE)
+    assert model.device == "RyzenAI-npu1 (emulated)"
+    assert text_of(model, asked) == expected
+    found = model.acceleration
+    assert (found.state, found.decoder, found.precision) == (State.IN_USE, "npu", "bf16")
+    assert found.dispatches > len(expected) and found.evidence is Evidence.EMULATED
+    stand_in.faults.left[Fault.TIMEOUT] = None
+    assert text_of(model, asked) == expected
+    found = model.acceleration
+    assert found.state is State.FAILED and "did not end within 2000 ms" in found.reason
+    assert model.device.startswith("cpu (")
+    with pytest.raises(ModelError, match="takes at most 10 s"):
+        model.transcribe(window(np.zeros(11 * SAMPLE_RATE, np.float32), 11))
+
+
+def test_an_encoder_in_8_bits(
+    graphs: Graphs, load: Any, build: Any, tmp_path: Path, clips: dict[str, NDArray[np.float32]]
+) -> None:
+    """Is Moonshine's, once it has been quantised, and gives the CPU's words; until then the command is named."""
+    assert "amanuensis models quantize moonshine-tiny" in load("npu", MIXED, EMBEDDED).acceleration.reason
+    model = float_model(resolve(EMBEDDED))
+    kept_model(model, [clips["beckett"][: 4 * SAMPLE_RATE]], tmp_path, lambda _line: None)
+    build(MIXED, EMBEDDED)
+    asked = window(clips["two_cities"], 3)
+    on_cpu, on_npu = load("cpu", MIXED, EMBEDDED), load("npu", MIXED, EMBEDDED)
+    texts = [[word.strip(",.").lower() for word in text_of(each, asked)] for each in (on_cpu, on_npu)]
+    assert texts[0] == texts[1] and len(texts[0]) > 4
+    found = on_npu.acceleration
+    assert (found.state, found.decoder, found.precision) == (State.IN_USE, "cpu", "int8")
+    assert found.dispatches == 3  # the canary's, the convolutions', the layers'
+    (quantised,) = tmp_path.glob("*.npz")
+    quantised.write_bytes(b"")
+    assert "Make it again" in load("npu", MIXED, EMBEDDED).acceleration.reason
+
+
+def test_an_encoder_that_has_no_8_bits(load: Any, built: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Is in bf16, with a warning."""
+    found = load("npu", MIXED).acceleration
+    assert (found.state, found.precision) == (State.IN_USE, "bf16")
+    assert "no encoder in 8 bits" in caplog.text

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from npu.backends.reference import Reference, ReferenceBackend, ReferenceEncoded
 from npu.backends.whisper_reference import WhisperReference
-from npu.backends.xdna_whole import NpuBackend, WholeDesign, whisper_whole
+from npu.backends.xdna_whole import NpuBackend
 from npu.checkpoint import Checkpoint
 from npu.decoding import Rules, decode, decode_together
 from npu.hf_tokens import HuggingFaceTokenizer
@@ -28,7 +28,7 @@ from npu.xdna.decoder import Decoder, DecoderDesign, Sizes
 from npu.xdna.decoders import Parts
 from npu.xdna.emulated import emulated
 from npu.xdna.host_kernels import HostKernels
-from npu.xdna.runtime import Built, Command, Npu
+from npu.xdna.runtime import Built, Command
 from streaming.containers import decode_container
 from streaming.errors import ModelError
 from streaming.window import SAMPLE_RATE
@@ -170,25 +170,6 @@ def test_trying_again(small: Both, talk: Array) -> None:
             patch.setattr(small.npu, "run", again)
             logits.append(small.backend.extend(ours.start(), (1, 2, 3)))
     assert np.array_equal(*logits)
-
-
-def test_whole(kernels: HostKernels, talk: Array) -> None:
-    """Encoder and decoder on one overlay: the reference's text."""
-    checkpoint = Checkpoint(FIXTURES / "whisper-small-talk")
-    architecture = architecture_of(checkpoint)
-
-    def opened(design: WholeDesign) -> tuple[Npu, Built]:
-        npu, (built,) = emulated(kernels, design.design(kernels.stacks))
-        return npu, built
-
-    backend = whisper_whole(opened, checkpoint, architecture)
-    reference, audio = WhisperReference(architecture, checkpoint), clip(talk, 0, 3)
-    exact, ours = (each.encode(audio, short=True) for each in (reference, backend))
-    expected = decode(reference, exact.start(), rules_of(checkpoint))
-    assert (
-        decode(backend, ours.start(), rules_of(checkpoint), draft=expected.tokens).tokens == expected.tokens
-    )
-    assert "npu1" in backend.device and backend.name == "whisper-small-talk"
 
 
 def test_windows_in_turn(small: Both, talk: Array) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from npu.backends.quantised import QuantisedBackend
 from npu.catalog import resolve
 from npu.xdna.float_model import FloatModel, float_model
-from npu.xdna.quant_file import kept_model, read, write
+from npu.xdna.quant_file import kept_model, latest_model, read, write
 from npu.xdna.quant_model import QuantisedModel, quantise_model
 from npu.xdna.quant_report import END_GOAL, OPERATOR_GOAL, Cosine, closeness
 from npu.xdna.quant_trial import Trial
@@ -131,6 +131,10 @@ def test_the_cache_folder(small_talk: FloatModel, tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:1_000])
     assert_same(kept_model(small_talk, audio, tmp_path, lines.append)[0], kept)
     assert "made again" in lines[0]
+    latest = latest_model(small_talk.encoder, tmp_path)
+    assert latest is not None
+    assert_same(latest, kept)
+    assert latest_model(replace(small_talk.encoder, identity="other weights"), tmp_path) is None
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04"])
