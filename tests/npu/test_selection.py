@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from npu.acceleration import NOT_ASKED, Evidence, Mode, State
+from npu.backends.failover import FailoverBackend, FailoverWindow
 from npu.backends.onnx import OnnxBackend
 from npu.catalog import EMBEDDED, resolve
 from npu.lean import Graphs
@@ -149,8 +150,8 @@ def text_of(model: Transcriber, asked: Window) -> list[str]:
     return [word.text for word in model.transcribe(asked).words]
 
 
-def test_everything_on_the_npu(load: Any, build: Any, stand_in: Any) -> None:
-    """Gives the CPU's text; where it fails in the middle of a decoding, too."""
+def test_everything_on_the_npu(load: Any, build: Any, stand_in: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gives the CPU's text, also when it fails between encoder and decoder."""
     build(WHOLE)
     with (FIXTURES / "speech" / "english-talk.flac").open("rb") as file:
         asked = window(np.concatenate(list(decode_container(file))), 3)
@@ -162,7 +163,14 @@ def test_everything_on_the_npu(load: Any, build: Any, stand_in: Any) -> None:
     found = model.acceleration
     assert (found.state, found.decoder, found.precision) == (State.IN_USE, "npu", "bf16")
     assert found.dispatches > len(expected) and found.evidence is Evidence.EMULATED
-    stand_in.faults.left[Fault.TIMEOUT] = None
+    encode = FailoverBackend.encode
+
+    def encode_and_fail(*arguments: Any) -> FailoverWindow:
+        encoded = encode(*arguments)
+        stand_in.faults.left[Fault.TIMEOUT] = None
+        return encoded
+
+    monkeypatch.setattr(FailoverBackend, "encode", encode_and_fail)
     assert text_of(model, asked) == expected
     found = model.acceleration
     assert found.state is State.FAILED and "did not end within 2000 ms" in found.reason
