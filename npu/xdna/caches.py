@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npu.backends.reference import softmax
-from npu.xdna.composer import LANE
 from npu.xdna.decoders import Parts
 from npu.xdna.oracle import from_bf16
 from npu.xdna.overlay import DEPTH, Bits
+from npu.xdna.regions import LANE
 
 Array = NDArray[Any]
 

@@ -2,8 +2,8 @@
 
 It is one more sequence of every encoder's design, so that the encoder's own package proves itself. Its numbers are whole,
 or few bits, and small, so that sums are exact in whatever order an array adds them. What may be rounded otherwise is
-what follows: products of floats, of which the function and the share of softmax's weights are made, and so the last bit
-of bf16. An answer may therefore be one step of bf16 off, and no more.
+what follows: the sums in float that functions and softmax's weights are made of, and so the last bit of bf16. An answer
+may therefore be one step of bf16 off, and no more.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npu.xdna import oracle_bf16
-from npu.xdna.composer import LANE, Composer, Region, Seen
+from npu.xdna.composer import Composer, Seen
 from npu.xdna.composition import Constants
 from npu.xdna.design import Sequence
 from npu.xdna.failures import UNWRITTEN, CanaryFailed, NpuUnavailable, must_agree
 from npu.xdna.gemm import SIDE, SPAN
 from npu.xdna.oracle import Bits, product_bf16, to_bf16
 from npu.xdna.overlay import Activation
+from npu.xdna.regions import LANE, Region
 from npu.xdna.runtime import Built, Command, Npu
 
 NAME = "canary"  # of its sequence

@@ -276,8 +276,11 @@ def _transfer(sequence: Sequence, step: Start, fifo: Fifo, target: Target) -> It
         yield f"{step.repeat * step.pattern.count} elements are no whole number of objects of {fifo.block.count}"
     if step.step * block.element.bytes % target.granularity:
         yield f"a step of {step.step} elements is no whole number of words"
-    if step.repeat > (most := target.limits[Kind.SHIM].fields.iterations):
-        yield f"{step.repeat} iterations of {most}"
+    fields = target.limits[Kind.SHIM].fields
+    if step.repeat > fields.iterations:
+        yield f"{step.repeat} iterations of {fields.iterations}"
+    if step.repeat > 1 and abs(step.step) * block.element.bytes // WORD > 1 << fields.step_bits:
+        yield f"iterations {step.step} elements apart, the field has {fields.step_bits} bits"
 
 
 def _unsayable(pattern: Pattern, block: Block, kind: Kind, target: Target) -> Iterator[str]:

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npu.xdna.composition import (
-    ITERATIONS,
     Composition,
     Constants,
     Counts,
@@ -28,50 +27,13 @@ from npu.xdna.composition import (
 from npu.xdna.design import Pattern, Start
 from npu.xdna.gemm import SIDE, SPAN, TILE
 from npu.xdna.oracle import to_bf16
-from npu.xdna.overlay import DEPTH, OBJECT, A, Activation, Bits, Operation, Words, columns, header
+from npu.xdna.overlay import DEPTH, OBJECT, A, Activation, Operation, Words, header
+from npu.xdna.regions import LANE, Region, View, apart, column_of, columns_of, keys_of, rows_of
+from npu.xdna.streams import gains_of, padded, spread, streamed, turns
 
 WIDE = SIDE * SPAN  # columns that all cores do at a time
-LANE = 2 * DEPTH  # values of a head, whatever its own width: what lies beyond is zero
 
 Array = NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Region:
-    """A matrix in the work buffer, row by row."""
-
-    offset: int  # its first value
-    rows: int
-    width: int  # values between rows: what is read or written beyond a matrix's own columns is zero
-    argument: str = "work"  # or constants
-
-    def view(self, column: int = 0, width: int | None = None) -> View:
-        """Its rows from a column on."""
-        return View(self.offset + column, self.width, self.width - column if width is None else width)
-
-    def convolved(self, stride: int, taps: int, width: int) -> View:
-        """Rows of what a convolution over its rows sees: so many of them, each `width` wide, one after the other."""
-        return View(self.offset, stride * self.width, width, taps, self.width)
-
-    def part(self, column: int) -> Region:
-        """The same rows from a column on."""
-        return replace(self, offset=self.offset + column)
-
-
-@dataclass(frozen=True)
-class View:
-    """How the rows of a product's left side lie."""
-
-    offset: int
-    row: int  # values from one to the next
-    width: int  # values in one piece, a multiple of 32
-    taps: int = 1  # pieces of a row
-    tap: int = 0  # values from one to the next
-
-    @property
-    def depth(self) -> int:
-        """Values of a row."""
-        return self.width * self.taps
 
 
 @dataclass(frozen=True)
@@ -149,19 +111,19 @@ class Composer(Composition):
         words = _of_product(a, function, other, multiplied, rest)
         head = self._header(Operation.PRODUCT, words)
         width = whole_spans(matrix.shape[1])
-        place = self._constants.place((name,), lambda: _streamed(padded(matrix, a.depth, width), bias))
+        place = self._constants.place((name,), lambda: streamed(padded(matrix, a.depth, width), bias))
         passed = _Passed(a.depth // DEPTH + 1 + (2 * SIDE if other else 0), 2 if rest else 1)
         run = (a.depth // DEPTH + 1) * OBJECT  # tiles of a column of cores, and what belongs to its columns
         moves = Moves()
 
         def of_shim(i: int, m: int, n: int) -> Iterator[Start]:
-            yield from self._led(i, head, passed, _rows(i, a, m + i * TILE))
+            yield from self._led(i, head, passed, rows_of(i, a, m + i * TILE))
             at = place + (n // TILE + i) * run
             yield Start(f"B{i}", "constants", Pattern((run,), (1,), at))
             if other is not None:
                 at = other.offset + m * other.width + n + i * TILE
                 yield Start(f"B{i}", other.argument, Pattern((SPAN, TILE), (other.width, 1), at))
-            yield from (_column(i, each, m, n + i * TILE) for each in (to, rest) if each is not None)
+            yield from (column_of(i, each, m, n + i * TILE) for each in (to, rest) if each is not None)
 
         for m in range(0, to.rows, SPAN):
             for n in range(0, width, SPAN):
@@ -190,20 +152,18 @@ class Composer(Composition):
         words = _of_product(a, function, other, multiplied, rest)
         head = self._header(Operation.SPREAD, words)
         width = -(-matrix.shape[1] // WIDE) * WIDE
-        place = self._constants.place(
-            (name,), lambda: _spread(_streamed(padded(matrix, a.depth, width), bias))
-        )
+        place = self._constants.place((name,), lambda: spread(streamed(padded(matrix, a.depth, width), bias)))
         run = (a.depth // DEPTH + 1) * SIDE * OBJECT
         moves = Moves()
 
         def of_shim(i: int, n: int) -> Iterator[Start]:
             yield self._head(i, head)
-            yield _rows(i, a, 0)
+            yield rows_of(i, a, 0)
             yield Start(f"B{i}", "constants", Pattern((run,), (1,), place + (n // SPAN + i) * run))
             at = n + i * SPAN
             if other is not None:
-                yield Start(f"B{i}", other.argument, _apart(other, at))
-            yield from (Start(f"C{i}", "work", _apart(each, at)) for each in (to, rest) if each is not None)
+                yield Start(f"B{i}", other.argument, apart(other, at))
+            yield from (Start(f"C{i}", "work", apart(each, at)) for each in (to, rest) if each is not None)
 
         for n in range(0, width, WIDE):
             moves.together(partial(of_shim, n=n))
@@ -218,7 +178,7 @@ class Composer(Composition):
         moves = Moves()
 
         def of_shim(i: int, m: int) -> Iterator[Start]:
-            yield from self._led(i, head, passed, _rows(i, x.view(), m + i * TILE, times=2))
+            yield from self._led(i, head, passed, rows_of(i, x.view(), m + i * TILE, times=2))
             yield from self._normalised(name, i, x, gain, offset, to, m)
 
         for m in range(0, to.rows, SPAN):
@@ -246,7 +206,7 @@ class Composer(Composition):
             counted = within(rows, m + i * TILE)
             words: dict[Words, Said] = {Words.STEPS: rounds, Words.ROWS: counted, Words.BEGINS: int(m == 0)}
             yield self._head(i, self._header(Operation.GROUP_SUMS, words))
-            yield _rows(i, x.view(), m + i * TILE)
+            yield rows_of(i, x.view(), m + i * TILE)
 
         def given_away(i: int) -> Iterator[Start]:
             yield self._head(i, self._header(Operation.GROUP_OUT, {}))
@@ -265,7 +225,7 @@ class Composer(Composition):
         def normalised(i: int, m: int) -> Iterator[Start]:
             yield self._head(i, head)
             yield Start(f"A{i}", "work", cores)
-            yield _rows(i, x.view(), m + i * TILE)
+            yield rows_of(i, x.view(), m + i * TILE)
             yield from self._normalised(name, i, x, gain, offset, to, m)
 
         for m in spans:
@@ -302,9 +262,9 @@ class Composer(Composition):
         def of_shim(i: int, m: int) -> Iterator[Start]:
             row = m + i * TILE
             tiles = Pattern((2 * OBJECT,), (1,), place + row // TILE * step)
-            rows = _rows(i, x.view(width=heads * LANE), row)
+            rows = rows_of(i, x.view(width=heads * LANE), row)
             yield from self._led(i, head, passed, Start(f"A{i}", argument, tiles), rows)
-            yield _columns(i, x, m, rounds)
+            yield columns_of(i, x, m, rounds)
 
         for m in range(0, x.rows, SPAN):
             moves.together(partial(of_shim, m=m))
@@ -347,12 +307,12 @@ class Composer(Composition):
             words = {**shared, Words.QUERIES: within(queries, row)}
             head = self._header(Operation.ATTENTION, words)
             lanes = View(query.offset + first * LANE, query.width, SIDE * LANE)
-            yield from self._led(i, head, passed, _rows(i, lanes, row))
-            yield from _keys(i, seen.key, seen.value, first + i)
+            yield from self._led(i, head, passed, rows_of(i, lanes, row))
+            yield from keys_of(i, seen.key, seen.value, first + i)
             if own is not None:
                 keys, values = (replace(each, rows=TILE) for each in own)
-                yield from _keys(i, keys, values, first + i)
-            yield _column(i, to, m, (first + i) * LANE)
+                yield from keys_of(i, keys, values, first + i)
+            yield column_of(i, to, m, (first + i) * LANE)
 
         for m in range(0, query.rows, SPAN):
             for first in range(0, heads, SIDE):
@@ -377,20 +337,15 @@ class Composer(Composition):
     ) -> list[Start]:
         """Gains of the columns of cores i, and their result."""
         rounds = x.width // SPAN
-        place = self._constants.place((name, i), lambda: _gains(gain, offset, i, rounds))
+        place = self._constants.place((name, i), lambda: gains_of(gain, offset, i, rounds))
         gains = Start(f"B{i}", "constants", Pattern((rounds * OBJECT,), (1,), place))
-        return [gains, _columns(i, to, m, rounds)]
+        return [gains, columns_of(i, to, m, rounds)]
 
 
 @cache
 def _of_each(keys: Callable[[Lengths], int | Counts]) -> Callable[[Lengths], Counts]:
     """[64]: of each query."""
     return lambda lengths: np.broadcast_to(np.asarray(keys(lengths), np.int64), TILE)
-
-
-def padded(x: Array, rows: int, width: int) -> Array:
-    """x [m, n] with zeros behind its rows and columns."""
-    return np.pad(x, ((0, rows - x.shape[0]), (0, width - x.shape[1])))
 
 
 def _of_product(
@@ -419,73 +374,3 @@ def _calls_of_product(words: Mapping[Words, Said]) -> Counter[str]:
         assert isinstance(said, int)
         calls[kernel] = times * said
     return calls
-
-
-def _rows(i: int, view: View, row: int, times: int = 1) -> Start:
-    """Tiles of 64 rows from `row` on, one after the other along the depth; all of it several times, or in several taps."""
-    pattern = Pattern((view.width // DEPTH, TILE, DEPTH), (DEPTH, view.row, 1), view.offset + row * view.row)
-    if times > 1:
-        return Start(f"A{i}", "work", pattern, times)
-    return Start(f"A{i}", "work", pattern, view.taps, view.tap)
-
-
-def _keys(i: int, key: Region, value: Region, head: int) -> Iterator[Start]:
-    """Tiles of 32 keys, each before its values."""
-    steps = key.rows // DEPTH
-    for step in range(0, steps, ITERATIONS):
-        at = key.offset + head * LANE + step * DEPTH * key.width
-        pattern = Pattern((2, DEPTH, TILE), (value.offset - key.offset, key.width, 1), at)
-        times = min(ITERATIONS, steps - step)
-        yield Start(f"B{i}", key.argument, pattern, times, DEPTH * key.width)
-
-
-def _column(i: int, to: Region, row: int, column: int) -> Start:
-    """What a column of cores makes at a time: 256 rows, 64 columns."""
-    return Start(f"C{i}", "work", Pattern((SPAN, TILE), (to.width, 1), to.offset + row * to.width + column))
-
-
-def _apart(x: Region, column: int) -> Pattern:
-    """64 rows of four times 64 columns, one after the other."""
-    return Pattern((SIDE, TILE, TILE), (TILE, x.width, 1), x.offset + column)
-
-
-def _columns(i: int, to: Region, row: int, rounds: int) -> Start:
-    """The same for every fourth 64 columns from the i-th on."""
-    at = to.offset + row * to.width + i * TILE
-    return Start(f"C{i}", "work", Pattern((rounds, SPAN, TILE), (SPAN, to.width, 1), at))
-
-
-def _streamed(matrix: Array, bias: Array | None) -> Bits:
-    """[n / 64][depth / 32 + 1][2048]: for 64 columns the tiles of B in their order, then what belongs to the columns."""
-    depth, n = matrix.shape
-    tiles = to_bf16(matrix).reshape(depth // DEPTH, DEPTH, n // TILE, TILE).transpose(2, 0, 1, 3)
-    start = np.zeros(n, np.float32)
-    if bias is not None:
-        start[: len(bias)] = bias
-    behind = np.stack([columns(row) for row in start.reshape(-1, TILE)]).reshape(n // TILE, 1, OBJECT)
-    return np.concatenate([tiles.reshape(n // TILE, -1, OBJECT), behind], axis=1)
-
-
-def _spread(streamed: Bits) -> Bits:
-    """The same with tiles for the four rows of cores in turn: [n / 256][depth / 32 + 1][4][2048]."""
-    return streamed.reshape(-1, SIDE, *streamed.shape[1:]).swapaxes(1, 2)
-
-
-def _gains(gain: Array, offset: Array | None, i: int, rounds: int) -> Bits:
-    """[rounds][2048]: of every fourth 64 columns, from the i-th on."""
-    words = np.zeros((2, rounds * SPAN), np.float32)
-    words[0, : len(gain)] = gain
-    if offset is not None:
-        words[1, : len(offset)] = offset
-    own = words.reshape(2, rounds, SIDE, TILE)[:, :, i].swapaxes(0, 1)
-    return np.stack([columns(each.ravel()) for each in own])
-
-
-def turns(angles: Array, rows: int) -> Bits:
-    """angles [up to rows, pairs] -> [rows / 64][2][64][32]: cosines, and sines with a minus before those of even values."""
-    cosine, sine = np.ones((rows, DEPTH), np.float32), np.zeros((rows, DEPTH), np.float32)
-    width = 2 * angles.shape[1]
-    cosine[: len(angles), :width] = np.repeat(np.cos(angles), 2, axis=1)
-    sine[: len(angles), :width:2], sine[: len(angles), 1:width:2] = -np.sin(angles), np.sin(angles)
-    both = np.stack([each.reshape(-1, TILE, DEPTH) for each in (cosine, sine)], axis=1)
-    return to_bf16(both)

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npu.xdna.caches import NpuCache, Window
-from npu.xdna.composer import Region, turns
 from npu.xdna.composition import Constants, Lengths
 from npu.xdna.decoders import Crossing, Parts, Pass, crossings, passes
 from npu.xdna.design import Design
@@ -24,7 +23,9 @@ from npu.xdna.design import Sequence as HostSequence
 from npu.xdna.gemm import SPAN, TILE
 from npu.xdna.oracle import from_bf16, to_bf16
 from npu.xdna.overlay import DEPTH, Bits, overlay
+from npu.xdna.regions import Region
 from npu.xdna.runtime import Built, Command, Npu, Shared
+from npu.xdna.streams import turns
 from streaming.errors import ModelError
 
 Array = NDArray[Any]

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from math import ceil
 
-from npu.xdna.composer import LANE
 from npu.xdna.composition import Constants
 from npu.xdna.cost import KERNELS, Machine, StageCost, price
 from npu.xdna.decoders import Crossing, Parts, Pass, crossings, passes
@@ -19,6 +18,7 @@ from npu.xdna.design import Stage
 from npu.xdna.forecast import Decoding, Lockstep, total
 from npu.xdna.gemm import SIDE, SPAN, TILE
 from npu.xdna.overlay import DEPTH, overlay
+from npu.xdna.regions import LANE
 
 _OVERLAY = overlay(dict.fromkeys(KERNELS, 0), ())  # stacks are nothing: designs are priced here, not checked
 _ATTENTION = "attention_step_bf16"

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from npu.architecture import Architecture
 from npu.weights import Attention, DecoderLayer, Matrix, Norm, Weights
 from npu.whisper_weights import WhisperWeights
-from npu.xdna.composer import LANE, WIDE, Composer, Region, Seen, View
+from npu.xdna.composer import WIDE, Composer, Seen
 from npu.xdna.composition import Constants, Counts, Lengths
 from npu.xdna.gemm import SIDE, SPAN, TILE
 from npu.xdna.lanes import bias_of, in_lanes, own, projections
 from npu.xdna.overlay import DEPTH, OBJECT, Activation
+from npu.xdna.regions import LANE, Region, View
 
 Array = NDArray[Any]
 

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from npu.weights import Convolution, EncoderLayer, Norm, Weights
 from npu.whisper_weights import FRAMES_PER_STATE, WhisperWeights
-from npu.xdna.composer import LANE, Composer, Region, Seen, View
+from npu.xdna.composer import Composer, Seen
 from npu.xdna.composition import Constants, Lengths
 from npu.xdna.gemm import SIDE, SPAN
 from npu.xdna.lanes import in_lanes, own, projections
 from npu.xdna.overlay import DEPTH, Activation
+from npu.xdna.regions import LANE, Region, View
 
 Array = NDArray[Any]
 

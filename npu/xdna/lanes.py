@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npu.weights import Attention, Matrix
-from npu.xdna.composer import LANE, Region, View
 from npu.xdna.overlay import DEPTH
+from npu.xdna.regions import LANE, Region, View
 
 Array = NDArray[Any]
 

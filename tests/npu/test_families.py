@@ -11,11 +11,13 @@ FAMILIES = ("whisper", "moonshine")
 OWN = {  # what may speak of a family in its code
     "npu/backends/*.py", "npu/moonshine*.py", "npu/whisper*.py", "npu/tokens.py", "npu/hf_tokens.py", "npu/catalog.py",
     "npu/loading.py", "npu/lean.py", "npu/embedded.py", "npu/weights.py", "npu/checkpoint*.py", "npu/untrained.py",
+    "npu/xdna/*.py",  # the NPU's part of the backends
 }  # fmt: skip
 SAID = {  # what others say of one: names that users, clients and packages are known by
     "daemon/adapters/openai_requests.py",  # OpenAI's "whisper-1" gets the model that is there
     "daemon/cli.py",  # examples in the help
     "daemon/models_cli.py",
+    "daemon/npu_commands.py",
     "daemon/model_section.py",  # the default's name
     "daemon/transcribing.py",  # advice which model can do what this one cannot
     "daemon/calibration.py",  # a recording of the wheel

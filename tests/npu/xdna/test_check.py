@@ -201,6 +201,11 @@ BROKEN: dict[str, tuple[str, str, Callable[[], Design]]] = {
         "65 iterations of 64",
         lambda: with_steps(Start("rows", "x", whole(BOTH), repeat=65)),
     ),
+    "iterations too far apart": (
+        "transfers",
+        "elements apart, the field has 20 bits",
+        lambda: with_steps(Start("rows", "x", whole(BOTH), repeat=2, step=1 << 23)),
+    ),
     "a queue that overflows": (
         "queues",
         "5 of 4 transfers queued",

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npu.xdna import overlay_i8
-from npu.xdna.composer import LANE, Composer, Seen
+from npu.xdna.composer import Composer, Seen
 from npu.xdna.composer_i8 import Composer8
 from npu.xdna.composition import Constants
 from npu.xdna.cost import KERNELS
@@ -19,6 +19,7 @@ from npu.xdna.mel_design import Window, mel_design, stages
 from npu.xdna.mel_design import header as mel_header
 from npu.xdna.overlay import overlay
 from npu.xdna.quant import Heads, Normalisation, Product
+from npu.xdna.regions import LANE
 
 STACKS = {"zero_i32": 0, "gemm_i8": 0}
 SHAPE = Shape(256, 192, 512)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from npu.xdna import composer, oracle
 from npu.xdna.array import Array
 from npu.xdna.check import check
-from npu.xdna.composer import LANE, Composer, Region, View, padded
+from npu.xdna.composer import Composer
 from npu.xdna.composition import Constants
 from npu.xdna.design import Design
 from npu.xdna.gemm import SPAN
@@ -20,6 +20,8 @@ from npu.xdna.host_kernels import HostKernels
 from npu.xdna.oracle import from_bf16, to_bf16
 from npu.xdna.oracle_bf16 import Seen, attention_bf16, epilogue_bf16, layer_norm_bf16, rope_bf16
 from npu.xdna.overlay import Activation, overlay
+from npu.xdna.regions import LANE, Region, View
+from npu.xdna.streams import padded
 
 Bits = NDArray[np.uint16]
 
