@@ -40,6 +40,7 @@ from npu.store import Installed, Store, folder_of
 from npu.xdna.failures import NpuUnavailable, trials
 from npu.xdna.overlay import NAME as OVERLAY
 from npu.xdna.packages import folder_of_packages, is_current
+from npu.xdna.presence import without_npu
 from npu.xdna.record import measured, versions
 from npu.xdna.runtime import Npu
 from streaming.errors import AmanuensisError, CaptureError, ConfigError, ModelError, Unreachable
@@ -194,7 +195,7 @@ def npu(cache: Path | None = None, root: Path = Path("/")) -> Finding:
     try:
         found = Npu.open()
     except NpuUnavailable as error:
-        absent = _without_npu(root)
+        absent = without_npu(root)
         if absent:
             return Finding("NPU", True, f"no NPU found: {absent}; the CPU does the work", needed=False)
         return Finding("NPU", False, f"{error}. The CPU does the work.", trials(error)[0], needed=False)
@@ -209,14 +210,6 @@ def npu(cache: Path | None = None, root: Path = Path("/")) -> Finding:
     if record is None:
         return Finding("NPU", True, f"{says}; never brought up here: amanuensis npu bringup", needed=False)
     return Finding("NPU", True, f"{says}; brought up on {record.date[:10]}", needed=False)
-
-
-def _without_npu(root: Path) -> str:
-    """Why there is no NPU that could be used; empty where there is one."""
-    if not (root / "dev/accel/accel0").exists():
-        return "there is no /dev/accel/accel0"
-    driver = (root / "sys/class/accel/accel0/device/driver").resolve().name
-    return "" if driver in ("driver", "amdxdna") else f"/dev/accel/accel0 belongs to {driver}"
 
 
 def _model() -> Finding:

@@ -13,6 +13,7 @@ from npu.backends.onnx import OnnxBackend
 from npu.backends.xdna import Composed, Opener
 from npu.xdna.failures import CanaryFailed, NpuUnavailable, trials
 from npu.xdna.packages import built
+from npu.xdna.presence import without_npu
 from npu.xdna.runtime import Built, Npu
 from npu.xdna.standing import on
 from streaming.errors import ModelError
@@ -44,8 +45,9 @@ def selected(
         return accelerated(_opener(npu, cache_dir))
     except NpuUnavailable as error:
         found = _without(error, npu)
-    failed = found.state is State.FAILED
-    level = logging.WARNING if failed or device == NPU else logging.INFO
+    level = logging.WARNING if found.state is State.FAILED or device == NPU else logging.INFO
+    if device == AUTO and npu is None and (absent := without_npu()):
+        found, level = Acceleration(reason=f"no NPU found: {absent}"), logging.DEBUG  # nobody expected one
     logger.log(level, "the CPU does the work: %s", found.reason)
     backend = plain()
     backend.unaccelerated = found

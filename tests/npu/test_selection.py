@@ -23,6 +23,7 @@ from npu.selection import selected
 from npu.transcriber import Transcriber
 from npu.xdna.emulator import Fault
 from npu.xdna.float_model import float_model
+from npu.xdna.presence import without_npu
 from npu.xdna.quant_file import kept_model
 from streaming.containers import decode_container
 from streaming.errors import ModelError
@@ -63,16 +64,30 @@ def built(stand_in: Any, build: Any) -> Any:
     return stand_in
 
 
-@pytest.mark.parametrize(("device", "level"), [("npu", logging.WARNING), ("auto", logging.INFO)])
-def test_no_npu(load: Any, caplog: pytest.LogCaptureFixture, device: str, level: int) -> None:
-    """The CPU does the work, with the reason; a warning where the NPU was asked for by name."""
-    with caplog.at_level(logging.INFO, "amanuensis.npu"):
+def told(load: Any, caplog: pytest.LogCaptureFixture, device: str) -> tuple[Transcriber, logging.LogRecord]:
+    """What was loaded, and what the log says of it."""
+    with caplog.at_level(logging.DEBUG, "amanuensis.npu"):
         model = load(device)
     assert model.device.startswith("cpu (onnxruntime ")
-    assert model.acceleration.state is State.UNAVAILABLE and model.acceleration.remedies
-    assert "XRT's Python module is not installed" in model.acceleration.reason
     (record,) = [each for each in caplog.records if "the CPU does the work" in each.message]
-    assert record.levelno == level and model.acceleration.reason in record.message
+    assert model.acceleration.state is State.UNAVAILABLE and model.acceleration.reason in record.message
+    return model, record
+
+
+def test_an_npu_that_is_asked_for_and_not_there(load: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """The CPU does the work; a warning says why, and what to do."""
+    model, record = told(load, caplog, "npu")
+    assert "XRT's Python module is not installed" in model.acceleration.reason
+    assert model.acceleration.remedies and record.levelno == logging.WARNING
+
+
+def test_no_npu(load: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Where nobody expects one, nobody is told how to install what it would need."""
+    if not without_npu():
+        pytest.skip("this machine has an NPU")
+    model, record = told(load, caplog, "auto")
+    assert model.acceleration.reason.startswith("no NPU found") and not model.acceleration.remedies
+    assert record.levelno == logging.DEBUG
 
 
 def test_what_looking_costs(tmp_path: Path, backend: OnnxBackend, monkeypatch: pytest.MonkeyPatch) -> None:
