@@ -52,6 +52,14 @@ def kernels(request: pytest.FixtureRequest, kernel_cache: Path) -> HostKernels:
     return HostKernels(vector=request.param == "vector", cache_dir=kernel_cache)
 
 
+@pytest.fixture(scope="session")
+def portable(kernel_cache: Path) -> HostKernels:
+    """One path alone, for what takes long: tests of the kernels hold the other to it."""
+    if shutil.which("g++") is None:
+        pytest.skip("g++ is not installed; to run this: sudo apt install g++")
+    return HostKernels(cache_dir=kernel_cache)
+
+
 def sketch(design: Design) -> str:
     """As much of a design's MLIR as the tools that stand in look at."""
     cores = "".join(f"aie.core({worker.tile})\n" for worker in design.workers)

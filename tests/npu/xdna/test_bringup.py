@@ -17,6 +17,12 @@ from npu.xdna.packages import built
 from npu.xdna.rings import Bytes
 
 
+@pytest.fixture(scope="module")
+def kernels(portable: HostKernels) -> HostKernels:
+    """Of one path."""
+    return portable
+
+
 class Later(Faults):
     """A fault that is shown from the n-th time on that it could be."""
 

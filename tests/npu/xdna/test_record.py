@@ -25,6 +25,12 @@ DESIGN = single_core({"zero_i32": 64, "gemm_i8": 128})
 Recorded = tuple[Record, Path]
 
 
+@pytest.fixture(scope="module")
+def kernels(portable: HostKernels) -> HostKernels:
+    """Of one path."""
+    return portable
+
+
 @pytest.fixture
 def recorded(machine: Any) -> Recorded:
     """A record over a package that was built, and its cache."""
