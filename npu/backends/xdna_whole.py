@@ -19,13 +19,14 @@ from npu.moonshine import TINY
 from npu.weights import Weights
 from npu.whisper_weights import WhisperWeights
 from npu.xdna.caches import NpuCache, Window
-from npu.xdna.decoder import Decoder, DecoderDesign, Sizes
+from npu.xdna.decoder import DecoderDesign, Sizes
 from npu.xdna.decoders import Parts
 from npu.xdna.design import Design
 from npu.xdna.encoder import EncoderDesign
 from npu.xdna.gemm import SPAN
 from npu.xdna.lockstep import NpuBatch
 from npu.xdna.overlay import DEPTH, overlay
+from npu.xdna.passing import NpuDecoder
 from streaming.errors import ModelError
 
 Array = NDArray[Any]
@@ -37,7 +38,7 @@ class NpuBackend:
     """A resident model. What goes on on the CPU where the NPU fails is `FailoverBackend`."""
 
     def __init__(
-        self, architecture: Architecture, states: Callable[[Array], Array], decoder: Decoder, device: str
+        self, architecture: Architecture, states: Callable[[Array], Array], decoder: NpuDecoder, device: str
     ) -> None:
         """states: what the encoder makes [states, width] of what it takes."""
         self.name = architecture.name

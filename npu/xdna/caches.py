@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,12 +20,15 @@ Array = NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
-class Window:
+class Window(ABC):
     """A window after the encoder: its keys and values for all layers."""
 
     parts: Parts
     frames: int  # encoder states
-    pieces: tuple[Bits, ...]  # [32, memory] each, zeros behind the last state
+
+    @abstractmethod
+    def keys(self, layer: int, head: int) -> Array:
+        """[frames, width of a head], as the NPU sees them."""
 
     def start(self) -> NpuCache:
         """An empty cache over this window."""
@@ -32,14 +36,10 @@ class Window:
 
     def weights(self, layer: int, queries: Bits) -> NDArray[np.float32]:
         """queries [n, heads] of an aligned layer -> [its aligned heads, n, frames]: where they look."""
-        parts = self.parts
-        width, column = parts.width // parts.heads, layer * 2 * parts.each
-        found = []
+        parts, found = self.parts, []
         for head in parts.aligned[layer]:
-            at = head * LANE
-            keys = np.concatenate([piece[:, column + at : column + at + width] for piece in self.pieces])
-            scores = from_bf16(queries[:, at : at + width]) @ from_bf16(keys[: self.frames]).T
-            found.append(softmax(scores * np.float32(parts.scale)))
+            query = from_bf16(queries[:, head * LANE : head * LANE + parts.head_width])
+            found.append(softmax(query @ self.keys(layer, head).T * np.float32(parts.scale)))
         return np.stack(found)
 
     def attention(self, queries: Mapping[int, Bits]) -> NDArray[np.float32]:
@@ -48,6 +48,19 @@ class Window:
             return np.zeros((0, self.frames), np.float32)
         weights = [self.weights(layer, rows) for layer, rows in queries.items()]
         return np.asarray(np.concatenate(weights).mean(axis=0), np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class WindowBf16(Window):
+    """In bf16, every layer's keys and values side by side in a row."""
+
+    pieces: tuple[Bits, ...]  # [32, memory] each, zeros behind the last state
+
+    def keys(self, layer: int, head: int) -> Array:
+        """[frames, width of a head]."""
+        at = layer * 2 * self.parts.each + head * LANE
+        keys = np.concatenate([piece[:, at : at + self.parts.head_width] for piece in self.pieces])
+        return from_bf16(keys[: self.frames])
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,22 +15,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from npu.xdna.caches import NpuCache, Window
+from npu.xdna.buffers import Buffers, Pieces
+from npu.xdna.caches import NpuCache, Window, WindowBf16
 from npu.xdna.composition import Constants, Lengths
 from npu.xdna.decoders import Crossing, Parts, Pass, crossings, passes
 from npu.xdna.design import Design
 from npu.xdna.design import Sequence as HostSequence
 from npu.xdna.gemm import SPAN, TILE
-from npu.xdna.oracle import from_bf16, to_bf16
+from npu.xdna.oracle import from_bf16
 from npu.xdna.overlay import DEPTH, Bits, overlay
-from npu.xdna.regions import Region
-from npu.xdna.runtime import Built, Command, Npu, Shared
+from npu.xdna.passing import Found, Past, Rows
+from npu.xdna.runtime import Built, Npu
 from npu.xdna.streams import turns
 from streaming.errors import ModelError
 
 Array = NDArray[Any]
-
-_BYTES = 2  # of a value
 
 
 @dataclass(frozen=True)
@@ -66,52 +65,20 @@ class DecoderDesign:
         return tuple(each.composer.sequence(each.name, each.composer.units, self.work) for each in self.all())
 
 
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """What a pass is to do: tokens with their positions, each of which sees what was before it and a window."""
-
-    tokens: Sequence[int]
-    positions: Sequence[int]
-    past: Sequence[tuple[Bits, ...]]  # of every decoding: pieces of up to 32 rows
-    windows: Sequence[Window]  # as many tokens of each
-    together: bool  # a token of each decoding, not tokens of one
-    new: int  # rows from here on are asked for
-    attended: bool = True  # and so is what they ask for
-
-
-@dataclass(frozen=True, eq=False)
-class Found:
-    """What a pass gives."""
-
-    logits: NDArray[np.float32]  # [rows asked for, vocabulary]
-    memory: Bits  # [rows, memory]: keys and values of all layers
-    queries: Mapping[int, Bits]  # an aligned layer: [rows asked for, heads]
-
-
 class Decoder:
     """A decoder's buffers on the NPU, made once. Safe to call from several threads, one at a time."""
 
     def __init__(self, npu: Npu, built: Built, decoder: DecoderDesign) -> None:
         """built: the decoder's design; NpuUnavailable where there is no memory."""
-        self._npu = npu
-        self._built = built
         self._design = decoder
         self.parts = decoder.parts
         self._one = threading.Lock()
-        constants = decoder.constants.laid()
-        sizes: dict[str, int] = {"work": _BYTES * decoder.work, "constants": constants.nbytes}
-        for each in decoder.all():
-            for name, block in each.composer.arguments(0).items():
-                sizes[name] = max(sizes.get(name, 0), block.bytes)
-        self._buffers = {name: npu.buffer(size) for name, size in sizes.items()}
-        for name, buffer in self._buffers.items():
-            # what is no number would spoil what it is masked from
-            buffer.here[:] = constants.view(np.uint8) if name == "constants" else 0
-            buffer.to_device()
-        self._past = _Memory(self._buffers["past"], self.parts.memory)
-        self._states = _Memory(self._buffers["states"], self.parts.memory)
+        composers = [each.composer for each in decoder.all()]
+        self._buffers = Buffers(npu, built, decoder.constants, composers, decoder.work)
+        piece = DEPTH * self.parts.memory
+        self._past, self._states = (Pieces(self._buffers[name], piece) for name in ("past", "states"))
 
-    def window(self, states: NDArray[np.float32]) -> Window:
+    def window(self, states: NDArray[np.float32]) -> WindowBf16:
         """states [frames, width]; ModelError when they are too many, NpuUnavailable."""
         frames = len(states)
         fitting = [each for each in self._design.crossings if each.spans * SPAN >= frames]
@@ -119,11 +86,11 @@ class Decoder:
             raise ModelError(f"a window of {frames} states is more than the NPU's sequences take")
         crossing, steps = fitting[0], -(-frames // DEPTH)
         with self._one:
-            self._give("work", crossing.states, states)
-            self._dispatch(crossing, {})
+            self._buffers.give(crossing.states, states)
+            self._buffers.dispatch(crossing.name, crossing.composer, {})
             rows = np.zeros((steps * DEPTH, self.parts.memory), np.uint16)
-            rows[:frames] = self._taken(crossing.out, slice(0, frames))[:, : self.parts.memory]
-        return Window(self.parts, frames, tuple(np.split(rows, steps)))
+            rows[:frames] = self._buffers.taken(crossing.out, slice(0, frames))[:, : self.parts.memory]
+        return WindowBf16(self.parts, frames, tuple(np.split(rows, steps)))
 
     def extend(self, cache: NpuCache, tokens: Sequence[int]) -> NDArray[np.float32]:
         """k tokens on top of the cache -> logits [k, vocabulary]; ModelError when they are too many."""
@@ -145,14 +112,15 @@ class Decoder:
             cache.tokens += chunk
         return np.concatenate([np.zeros((0, self.parts.vocabulary), np.float32), *logits])
 
-    def fits(self, past: int, states: int) -> bool:
-        """Whether there is a sequence for so many steps."""
-        return any(each.past >= past and each.states >= states for each in self._design.passes)
+    def fits(self, past: Sequence[Past], windows: Sequence[Window]) -> bool:
+        """Whether there is a sequence for a token of each decoding, of several of each window."""
+        return len(past) <= TILE and bool(self._fitting(past, _own(windows)))
 
     def found(self, rows: Rows) -> Found:
         """One pass."""
-        past, states = _steps(rows.past), _steps([window.pieces for window in rows.windows])
-        fitting = [each for each in self._design.passes if each.past >= past and each.states >= states]
+        windows = _own(rows.windows)
+        past, states = _steps(rows.past), _steps([window.pieces for window in windows])
+        fitting = self._fitting(rows.past, windows)
         if not fitting:
             raise ModelError(
                 f"{past * DEPTH} tokens over {states * DEPTH} states are more than the NPU's sequences take"
@@ -160,48 +128,31 @@ class Decoder:
         chosen = min(fitting, key=lambda each: (each.past + each.states, each.past))
         with self._one:
             self._past.hold(rows.past)
-            self._states.hold([window.pieces for window in rows.windows])
-            self._give("work", chosen.into, self.parts.embedded(rows.tokens, rows.positions))
+            self._states.hold([window.pieces for window in windows])
+            self._buffers.give(chosen.into, self.parts.embedded(rows.tokens, rows.positions))
             if self.parts.frequencies is not None:
                 angles = np.asarray(rows.positions, np.float32)[:, None] * self.parts.frequencies
-                self._put("work", chosen.turns.offset, turns(angles, TILE))
-            self._dispatch(chosen, _lengths(rows))
+                self._buffers.put("work", chosen.turns.offset, turns(angles, TILE))
+            self._buffers.dispatch(chosen.name, chosen.composer, _lengths(rows))
             return self._read(chosen, rows)
+
+    def _fitting(self, past: Sequence[Past], windows: Sequence[WindowBf16]) -> list[Pass]:
+        steps, states = _steps(past), _steps([window.pieces for window in windows])
+        return [each for each in self._design.passes if each.past >= steps and each.states >= states]
 
     def _read(self, chosen: Pass, rows: Rows) -> Found:
         parts, asked = self.parts, slice(rows.new, len(rows.tokens))
-        high, low = (from_bf16(self._taken(part, asked)) for part in chosen.logits)
+        high, low = (from_bf16(self._buffers.taken(part, asked)) for part in chosen.logits)
         fresh = [
-            self._taken(each, slice(0, len(rows.tokens)))[:, parts.each : 3 * parts.each]
+            self._buffers.taken(each, slice(0, len(rows.tokens)))[:, parts.each : 3 * parts.each]
             for each in chosen.fresh
         ]
         queries = chosen.queries.items() if rows.attended else ()
         return Found(
             (high + low)[:, : parts.vocabulary],
             np.concatenate(fresh, axis=1),
-            {layer: self._taken(region, asked) for layer, region in queries},
+            {layer: self._buffers.taken(region, asked) for layer, region in queries},
         )
-
-    def _dispatch(self, chosen: Pass | Crossing, lengths: Lengths) -> None:
-        self._put("headers", 0, chosen.composer.headers(lengths))
-        buffers = tuple(self._buffers[name] for name in chosen.composer.arguments(0))
-        self._npu.run(self._built, [Command(chosen.name, buffers)])
-
-    def _give(self, name: str, region: Region, rows: NDArray[np.float32]) -> None:
-        whole = np.zeros((region.rows, region.width), np.uint16)
-        whole[: len(rows), : rows.shape[1]] = to_bf16(rows)
-        self._put(name, region.offset, whole)
-
-    def _put(self, name: str, offset: int, values: Bits) -> None:
-        _write(self._buffers[name], offset, values)
-
-    def _taken(self, region: Region, rows: slice) -> Bits:
-        """[rows, width], a copy."""
-        buffer = self._buffers["work"]
-        at = _BYTES * (region.offset + rows.start * region.width)
-        size = _BYTES * (rows.stop - rows.start) * region.width
-        buffer.to_host(at, size)
-        return buffer.here[at : at + size].view(np.uint16).reshape(-1, region.width).copy()
 
     def _chunks(self, length: int, tokens: Sequence[int]) -> Iterable[Sequence[int]]:
         """As many at a time as there is room behind those that are computed once more."""
@@ -212,28 +163,11 @@ class Decoder:
             at += room
 
 
-class _Memory:
-    """A buffer of pieces of 32 rows, and what lies there."""
-
-    def __init__(self, buffer: Shared, width: int) -> None:
-        self._buffer = buffer
-        self._width = width
-        self._lies: dict[int, Bits] = {}
-
-    def hold(self, groups: Sequence[tuple[Bits, ...]]) -> None:
-        """Pieces of the groups in turn; only what is not there is written."""
-        for group, pieces in enumerate(groups):
-            for at, piece in enumerate(pieces):
-                step = at * len(groups) + group
-                if self._lies.get(step) is not piece:
-                    _write(self._buffer, step * DEPTH * self._width, piece)
-                    self._lies[step] = piece
-
-
-def _write(buffer: Shared, offset: int, values: Bits) -> None:
-    at = _BYTES * offset
-    buffer.here[at : at + values.nbytes] = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
-    buffer.to_device(at, values.nbytes)
+def _own(windows: Sequence[Window]) -> list[WindowBf16]:
+    own = [window for window in windows if isinstance(window, WindowBf16)]
+    if len(own) < len(windows):
+        raise TypeError("a window of another decoder given to the one in bf16")
+    return own
 
 
 def _steps(groups: Sequence[tuple[Bits, ...]]) -> int:

@@ -91,9 +91,14 @@ class Parts:
         return self.layers * 2 * self.each
 
     @property
+    def head_width(self) -> int:
+        """Of a head's queries, keys and values."""
+        return self.width // self.heads
+
+    @property
     def scale(self) -> float:
         """Of scores."""
-        return float((self.width // self.heads) ** -0.5)
+        return float(self.head_width**-0.5)
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +142,7 @@ def passes(decoder: Parts, constants: Constants, sizes: Iterable[tuple[int, int]
     hidden = decoder.layer(0).down.shape[0]
     composing = [_Composing(decoder, hidden, constants, steps) for steps in sizes]
     for i in range(decoder.layers):
-        layer = _Layer.of(decoder, decoder.layer(i))
+        layer = Layer.of(decoder, decoder.layer(i))
         for each in composing:
             each.layer(i, layer)
     head = decoder.head.dense()
@@ -159,7 +164,7 @@ def crossings(decoder: Parts, constants: Constants, spans: Iterable[int]) -> lis
 
 
 @dataclass(frozen=True, eq=False)
-class _Layer:
+class Layer:
     """A layer's matrices with heads in lanes, each with what is added to it."""
 
     layer: DecoderLayer
@@ -171,7 +176,7 @@ class _Layer:
     down: tuple[Array, Array | None]
 
     @classmethod
-    def of(cls, decoder: Parts, layer: DecoderLayer) -> _Layer:
+    def of(cls, decoder: Parts, layer: DecoderLayer) -> Layer:
         heads, lanes = decoder.heads, decoder.each // LANE
         query = layer.cross.query
         return cls(
@@ -201,7 +206,7 @@ class _Composing:
         self._past = composer.memory("past", past * DEPTH, decoder.memory)
         self._states = composer.memory("states", states * DEPTH, decoder.memory)
 
-    def layer(self, i: int, of: _Layer) -> None:
+    def layer(self, i: int, of: Layer) -> None:
         """The next."""
         composer, decoder, x, h = self._composer, self._decoder, self._x, self._h
         layer, name, each = of.layer, f"decoder layer {i} ", decoder.each
@@ -217,8 +222,8 @@ class _Composing:
         if decoder.frequencies is not None:
             composer.turn(name + "rotation", fresh, 2 * each // LANE, self._turns)
         composer.attention(
-            name + "attention", fresh, self._seen("past", i), self._found, heads=each // LANE,
-            scale=decoder.scale, queries=_queries, own=(fresh.part(each), fresh.part(2 * each)), alone=_alone,
+            name + "attention", fresh, seen_in("past", self._past.part(i * 2 * each), each), self._found, heads=each // LANE,
+            scale=decoder.scale, queries=queries_of, own=(fresh.part(each), fresh.part(2 * each)), alone=_alone,
         )  # fmt: skip
         self._product(name + "output", self._found.view(), of.output, x, other=before)
         composer.unit(name + "cross-attention")
@@ -228,8 +233,8 @@ class _Composing:
         composer.norm(name + "cross norm", x, layer.cross_norm.gain, layer.cross_norm.offset, h)
         self._product(name + "cross query", normal, of.query, query)
         composer.attention(
-            name + "cross-attention", query, self._seen("states", i), self._found, heads=each // LANE,
-            scale=decoder.scale, queries=_queries,
+            name + "cross-attention", query, seen_in("states", self._states.part(i * 2 * each), each), self._found, heads=each // LANE,
+            scale=decoder.scale, queries=queries_of,
         )  # fmt: skip
         self._product(name + "cross output", self._found.view(), of.cross_output, x, other=x)
         composer.unit(name + "network")
@@ -272,11 +277,6 @@ class _Composing:
                 other=None if other is None else other.part(columns.start), **kinds,
             )  # fmt: skip
 
-    def _seen(self, kind: str, i: int) -> Seen:
-        memory = self._past if kind == "past" else self._states
-        part = memory.part(i * 2 * self._decoder.each)
-        return Seen(part, part.part(self._decoder.each), *_LENGTHS[kind])
-
 
 def _parts(n: int) -> Iterator[tuple[bool, slice]]:
     """Columns by 1,024, and what is left, by 256 where that is less."""
@@ -307,7 +307,13 @@ def _crossing(decoder: Parts) -> tuple[Array, Array]:
     return np.concatenate(matrices, axis=1), np.concatenate(biases)
 
 
-def _queries(lengths: Lengths) -> int:
+def seen_in(kind: str, memory: Region, each: int) -> Seen:
+    """Keys from a memory's columns on, and values behind them; kind: "past" or "states"."""
+    return Seen(memory, memory.part(each), *_LENGTHS[kind])
+
+
+def queries_of(lengths: Lengths) -> int:
+    """How many rows count."""
     return int(lengths["queries"])
 
 

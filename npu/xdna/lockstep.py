@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npu.xdna.caches import NpuCache, Remembered, Window
-from npu.xdna.decoder import Decoder, Rows
-from npu.xdna.gemm import TILE
+from npu.xdna.passing import NpuDecoder, Rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +22,7 @@ class _Decoding:
 class NpuBatch:
     """The decoders' memory of several decodings. As many go into one pass as there are rows and sequences for."""
 
-    def __init__(self, decoder: Decoder, starts: Sequence[NpuCache], attended: bool) -> None:
+    def __init__(self, decoder: NpuDecoder, starts: Sequence[NpuCache], attended: bool) -> None:
         self._decoder = decoder
         self._attended = attended
         self._decodings = [_Decoding(cache.window, cache.remembered.without_queries()) for cache in starts]
@@ -66,9 +65,8 @@ class NpuBatch:
         """In halves until they fit: of the windows, and then of the decodings of a window."""
         taken = [self._decodings[at] for at in span]
         windows = _windows(taken)
-        past = len(taken) * max(len(each.remembered.all_pieces) for each in taken)
-        states = len(windows) * max(len(window.pieces) for window in windows)
-        if len(span) == 1 or (len(span) <= TILE and self._decoder.fits(past, states)):
+        past = [each.remembered.all_pieces for each in taken]
+        if len(span) == 1 or self._decoder.fits(past, windows):
             return [span]
         middle = len(windows) // 2 * (len(span) // len(windows)) or len(span) // 2
         return self._passes(span[:middle]) + self._passes(span[middle:])
