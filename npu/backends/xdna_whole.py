@@ -24,7 +24,7 @@ from npu.xdna.decoders import Parts
 from npu.xdna.design import Design
 from npu.xdna.encoder import EncoderDesign
 from npu.xdna.gemm import SPAN
-from npu.xdna.lockstep import NpuBatch
+from npu.xdna.lockstep import NpuBatch, extend_all
 from npu.xdna.overlay import DEPTH, overlay
 from streaming.errors import ModelError
 
@@ -55,6 +55,12 @@ class NpuBackend:
     def extend(self, cache: Cache, tokens: tuple[int, ...]) -> NDArray[np.float32]:
         """k tokens on top of the cache -> logits [k, vocabulary]."""
         return self._decoder.extend(_own(cache), tokens)
+
+    def extend_all(
+        self, caches: Sequence[Cache], tokens: Sequence[tuple[int, ...]]
+    ) -> list[NDArray[np.float32]]:
+        """Tokens on top of each cache -> the logits [k, vocabulary] of each."""
+        return extend_all(self._decoder, [_own(cache) for cache in caches], tokens)
 
     def together(self, starts: Sequence[Cache], attended: bool) -> NpuBatch:
         """Goes on with these decodings in lockstep."""

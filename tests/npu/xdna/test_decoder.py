@@ -194,6 +194,35 @@ def test_lockstep(small: Both, talk: Array) -> None:
         assert np.allclose(each.attention, expected.attention, atol=0.02)
 
 
+def test_openings(small: Both, talk: Array) -> None:
+    """Tokens of many decodings take a pass each for all of them, where that is less, and the caches then hold them."""
+    windows = small.windows(clip(talk, 0, 3), clip(talk, 3, 5), short=True)
+    exact = [theirs for theirs, _ in windows for _ in range(2)]
+    caches = [ours.start() for _, ours in windows for _ in range(2)]
+    tokens = [tuple(range(row, row + 3)) for row in range(4)]
+    before = small.npu.dispatches
+    found = small.backend.extend_all(caches, tokens)
+    assert small.npu.dispatches - before == 3
+    for each, cache, theirs, said in zip(found, caches, exact, tokens, strict=True):
+        wanted = theirs.start()
+        assert cosine(each, small.reference.extend(wanted, said)) >= 0.9995
+        assert np.allclose(cache.attention(), wanted.attention(), atol=0.02)
+        assert cache.length == cache.remembered.length == 3
+    again = [ours.start() for _, ours in windows]
+    for each, cache, said in zip(
+        small.backend.extend_all(again, tokens[::2]), again, tokens[::2], strict=True
+    ):
+        assert np.array_equal(each[-1:], small.backend.extend(_without_last(caches.pop(0)), said[-1:]))
+        assert cache.length == 3
+        caches.pop(0)
+    assert small.npu.dispatches - before == 3 + 2 + 2
+
+
+def _without_last(cache: Any) -> Any:
+    cache.truncate(cache.length - 1)
+    return cache
+
+
 def test_beams(small: Both, talk: Array) -> None:
     """Decodings that fork and end, with pasts of several lengths, in one pass or in several."""
     windows = small.windows(clip(talk, 0, 3), clip(talk, 3, 5), short=True)
