@@ -30,6 +30,7 @@ from streaming.errors import ModelError
 
 Array = NDArray[Any]
 
+_WINDOWS = 8  # of a whole context, that recordings have side by side
 _MOONSHINE = Sizes(past=(0, 4, 16), states=(8, 16, 40), spans=MOONSHINE_SPANS)
 
 
@@ -86,13 +87,22 @@ def moonshine_whole(weights: Weights) -> WholeDesign:
 
 
 def whisper_whole(checkpoint: Checkpoint, architecture: Architecture) -> WholeDesign:
-    """A Whisper checkpoint, for its whole context and for short ones."""
+    """A Whisper checkpoint, for its whole context and for short ones.
+
+    Eight windows go into a pass until they have half of the tokens that a window may have; then four do.
+    """
     weights = WhisperWeights(checkpoint, "fp32")
-    states, tokens = (-(-n // DEPTH) for n in (weights.sizes.states, weights.sizes.tokens))
-    spans = whisper_spans(weights)
-    sizes = Sizes((0, 2, tokens, 4 * tokens), (SPAN // DEPTH, states, 4 * states), spans)
+    sizes = whisper_passes(weights)
     decoder = DecoderDesign(Parts.whisper(weights, architecture), sizes)
-    return WholeDesign(EncoderDesign.whisper(weights, spans), decoder)
+    return WholeDesign(EncoderDesign.whisper(weights, sizes.spans), decoder)
+
+
+def whisper_passes(weights: WhisperWeights) -> Sizes:
+    """For one window, four and eight, and for short ones."""
+    states, tokens = (-(-n // DEPTH) for n in (weights.sizes.states, weights.sizes.tokens))
+    past = {0, _WINDOWS, 3 * _WINDOWS, _WINDOWS * tokens // 2}
+    windows = {SPAN // DEPTH, states, _WINDOWS // 2 * states, _WINDOWS * states}
+    return Sizes(tuple(sorted(past)), tuple(sorted(windows)), whisper_spans(weights))
 
 
 def _own(cache: Cache) -> NpuCache:

@@ -108,8 +108,10 @@ class Decoder:
             # what is no number would spoil what it is masked from
             buffer.here[:] = constants.view(np.uint8) if name == "constants" else 0
             buffer.to_device()
-        self._past = _Memory(self._buffers["past"], self.parts.memory)
-        self._states = _Memory(self._buffers["states"], self.parts.memory)
+        self._past, self._states = (
+            _Memory([(self._buffers[name], columns) for name, columns in self.parts.buffers(kind).items()])
+            for kind in ("past", "states")
+        )
 
     def window(self, states: NDArray[np.float32]) -> Window:
         """states [frames, width]; ModelError when they are too many, NpuUnavailable."""
@@ -213,11 +215,10 @@ class Decoder:
 
 
 class _Memory:
-    """A buffer of pieces of 32 rows, and what lies there."""
+    """Pieces of 32 rows in a buffer, or in several, each of which has columns of them; and what lies there."""
 
-    def __init__(self, buffer: Shared, width: int) -> None:
-        self._buffer = buffer
-        self._width = width
+    def __init__(self, buffers: Sequence[tuple[Shared, slice]]) -> None:
+        self._buffers = buffers
         self._lies: dict[int, Bits] = {}
 
     def hold(self, groups: Sequence[tuple[Bits, ...]]) -> None:
@@ -226,7 +227,8 @@ class _Memory:
             for at, piece in enumerate(pieces):
                 step = at * len(groups) + group
                 if self._lies.get(step) is not piece:
-                    _write(self._buffer, step * DEPTH * self._width, piece)
+                    for buffer, columns in self._buffers:
+                        _write(buffer, step * DEPTH * (columns.stop - columns.start), piece[:, columns])
                     self._lies[step] = piece
 
 

@@ -22,9 +22,14 @@ from npu.xdna.composition import Constants, Counts, Lengths
 from npu.xdna.gemm import SIDE, SPAN, TILE
 from npu.xdna.lanes import bias_of, in_lanes, own, projections
 from npu.xdna.overlay import DEPTH, OBJECT, Activation
+from npu.xdna.programs import WORD
 from npu.xdna.regions import LANE, Region, View
+from npu.xdna.target import NPU1, Kind
 
 Array = NDArray[Any]
+
+# Values of a row in one buffer: a shim's step from 32 rows to the next has so many bits, of words.
+WIDEST = (1 << NPU1.limits[Kind.SHIM].fields.step_bits) * WORD // (2 * DEPTH)
 
 _MOST_PRODUCTS = WIDE // SPAN - 1  # spans that a product of its own takes, rather than one more of all cores
 
@@ -42,6 +47,7 @@ class Parts:
     frequencies: Array | None  # [pairs] radians a position, where queries and keys are turned
     aligned: Mapping[int, tuple[int, ...]]  # layer -> heads that follow the speech
     embedded: Callable[[Sequence[int], Sequence[int]], Array]  # tokens and their positions -> [k, width]
+    widest: int = WIDEST  # values of a row of keys and values in one buffer, at most
 
     @classmethod
     def moonshine(cls, weights: Weights, architecture: Architecture) -> Parts:
@@ -89,6 +95,20 @@ class Parts:
     def memory(self) -> int:
         """Values of a row of keys and values of all layers."""
         return self.layers * 2 * self.each
+
+    def buffers(self, kind: str) -> dict[str, slice]:
+        """Columns of such a row, by the name of the buffer that holds them: of whole layers, about as many in each.
+
+        kind: "past" or "states"; what fits one buffer is in that of this name.
+        """
+        of_layer = 2 * self.each
+        count = -(-self.layers // (self.widest // of_layer))
+        columns = -(-self.layers // count) * of_layer
+        starts = range(0, self.memory, columns)
+        return {
+            f"{kind}{at or ''}": slice(start, min(start + columns, self.memory))
+            for at, start in enumerate(starts)
+        }
 
     @property
     def scale(self) -> float:
@@ -198,8 +218,13 @@ class _Composing:
         self._asked: dict[int, Region] = {}
         self._query, self._found = (composer.region(TILE, decoder.each) for _ in range(2))
         self._hidden, self._gate = (composer.region(TILE, hidden) for _ in range(2))
-        self._past = composer.memory("past", past * DEPTH, decoder.memory)
-        self._states = composer.memory("states", states * DEPTH, decoder.memory)
+        self._seen = {
+            kind: [
+                composer.memory(name, steps * DEPTH, columns.stop - columns.start)
+                for name, columns in decoder.buffers(kind).items()
+            ]
+            for kind, steps in (("past", past), ("states", states))
+        }
 
     def layer(self, i: int, of: _Layer) -> None:
         """The next."""
@@ -217,7 +242,7 @@ class _Composing:
         if decoder.frequencies is not None:
             composer.turn(name + "rotation", fresh, 2 * each // LANE, self._turns)
         composer.attention(
-            name + "attention", fresh, self._seen("past", i), self._found, heads=each // LANE,
+            name + "attention", fresh, self._remembered("past", i), self._found, heads=each // LANE,
             scale=decoder.scale, queries=_queries, own=(fresh.part(each), fresh.part(2 * each)), alone=_alone,
         )  # fmt: skip
         self._product(name + "output", self._found.view(), of.output, x, other=before)
@@ -228,7 +253,7 @@ class _Composing:
         composer.norm(name + "cross norm", x, layer.cross_norm.gain, layer.cross_norm.offset, h)
         self._product(name + "cross query", normal, of.query, query)
         composer.attention(
-            name + "cross-attention", query, self._seen("states", i), self._found, heads=each // LANE,
+            name + "cross-attention", query, self._remembered("states", i), self._found, heads=each // LANE,
             scale=decoder.scale, queries=_queries,
         )  # fmt: skip
         self._product(name + "cross output", self._found.view(), of.cross_output, x, other=x)
@@ -272,9 +297,10 @@ class _Composing:
                 other=None if other is None else other.part(columns.start), **kinds,
             )  # fmt: skip
 
-    def _seen(self, kind: str, i: int) -> Seen:
-        memory = self._past if kind == "past" else self._states
-        part = memory.part(i * 2 * self._decoder.each)
+    def _remembered(self, kind: str, i: int) -> Seen:
+        of_layer = 2 * self._decoder.each
+        buffer, column = divmod(i * of_layer, self._seen[kind][0].width)
+        part = self._seen[kind][buffer].part(column)
         return Seen(part, part.part(self._decoder.each), *_LENGTHS[kind])
 
 
