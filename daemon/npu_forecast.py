@@ -215,14 +215,18 @@ def _of_decoder(prediction: Prediction) -> Iterator[str]:
         f" window takes {_said(expected.time)}. Speeds (×) are times real time."
     )
     if decoding.stages:
-        alone = (
-            f"{_counted(lockstep.alone, 'pass', 'passes')} of its own"
-            if lockstep.alone
-            else "none of its own"
-        )
+        passes = [
+            f"{_counted(count, 'pass', 'passes')} {whose}"
+            for count, whose in (
+                (lockstep.together, "of all windows"),
+                (lockstep.alone, "of each window alone"),
+            )
+            if count
+        ]
+        opening = f" Its opening takes {' and '.join(passes)} before." if passes else ""
         yield (
-            f"The decoder is priced by its stages, in bf16: a pass is one dispatch, and gives a token to each window."
-            f" Before, a window has {alone}, for its opening."
+            "The decoder is priced by its stages, in bf16: a pass is one dispatch, and gives a token to each window."
+            + opening
         )
     else:
         yield (

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from npu.beam import Beam, beam_search
 from npu.decoding import Decoding, Rules, decode, decode_together
-from npu.model import Backend, Batch
+from npu.model import Backend, Batch, Cache
 from npu.opening import Opened
 from npu.plausibility import DENSITY, Thresholds, judged
 
@@ -94,13 +94,16 @@ class Decoder:
 
     def _batch(self, attempts: Sequence[Attempt], attended: bool) -> Batch:
         """Of decodings that have been fed all but the last token they are to begin with."""
-        starts = []
-        for attempt in attempts:
-            cache = attempt.opened.cache
+        starts = [attempt.opened.cache for attempt in attempts]
+        behind: list[Cache] = []
+        rests: list[tuple[int, ...]] = []
+        for attempt, cache in zip(attempts, starts, strict=True):
             cache.truncate(attempt.opened.held)
             if rest := (*attempt.opened.opening, *attempt.forced)[cache.length : -1]:
-                self._backend.extend(cache, rest)
-            starts.append(cache)
+                behind.append(cache)
+                rests.append(rest)
+        if behind:
+            self._backend.extend_all(behind, rests)
         return self._backend.together(starts, attended)
 
     def _judged(self, attempt: Attempt, decoding: Decoding, temperature: float) -> Outcome:

@@ -78,6 +78,15 @@ class Backend(Protocol):
         Row i is bit-identical to what a call with one token at a time would have given.
         """
 
+    def extend_all(
+        self, caches: Sequence[Cache], tokens: Sequence[tuple[int, ...]]
+    ) -> list[NDArray[np.float32]]:
+        """Tokens on top of each of several caches, one at least -> the logits [k, vocab] of each.
+
+        In as few passes as the backend can; the logits are those of `extend` within the noise of another order of
+        summation.
+        """
+
     def together(self, starts: Sequence[Cache], attended: bool) -> Batch:
         """Goes on with these decodings in lockstep; `attended`: `attention` will be asked for.
 
@@ -85,6 +94,13 @@ class Backend(Protocol):
         and may be named several times. The logits are those of `extend` within the noise of another order of
         summation.
         """
+
+
+def in_turn(
+    backend: Backend, caches: Sequence[Cache], tokens: Sequence[tuple[int, ...]]
+) -> list[NDArray[np.float32]]:
+    """`extend_all` with passes for each cache: for backends whose passes are the dearer the more tokens they take."""
+    return [backend.extend(cache, each) for cache, each in zip(caches, tokens, strict=True)]
 
 
 class OneByOne:

@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npu.model import Backend, Cache
-from npu.tokens import Tokenizer
+from npu.tokens import Signals, Tokenizer
 from streaming.window import Manner
+
+Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,27 +38,46 @@ def opened(
     timestamps: bool = False,
     before: Sequence[int] = (),
 ) -> Opened:
-    """cache: empty. before: tokens of what was said before, as many as there is room for.
+    """One window, see `opened_all`."""
+    return opened_all(backend, tokenizer, [cache], manner, timestamps, before)[0]
+
+
+def opened_all(
+    backend: Backend,
+    tokenizer: Tokenizer,
+    caches: Sequence[Cache],
+    manner: Manner,
+    timestamps: bool = False,
+    before: Sequence[int] = (),
+) -> list[Opened]:
+    """caches: empty, one a window. before: tokens of what was said before, as many as there is room for.
 
     The model is asked for the language where it is not given. Without a language to find and a token for silence,
-    nothing is decoded.
+    nothing is decoded. A pass for silence takes all of the opening but its last token, which comes with the text.
     """
     signals = tokenizer.signals
-    language = manner.language or (None if len(tokenizer.languages) > 1 else tokenizer.languages[0])
-    if language is None:
-        logits = backend.extend(cache, (signals.start,))[-1]
-        language = max(signals.languages, key=lambda code: float(logits[signals.languages[code]]))
-        if before:
+    known = manner.language or (tokenizer.languages[0] if len(tokenizer.languages) == 1 else None)
+    following: list[Array] = []  # logits of what comes after `start`, where they are known
+    if known is None:
+        following = [rows[-1] for rows in backend.extend_all(caches, [(signals.start,)] * len(caches))]
+    languages = (
+        [_language(logits, signals) for logits in following] if known is None else [known] * len(caches)
+    )
+    openings = [signals.opening(language, manner.task, timestamps, before) for language in languages]
+    if before:
+        following = []  # nothing was said before those
+        for cache in caches:
             cache.truncate(0)
-    opening = signals.opening(language, manner.task, timestamps, before)
-    silence = 0.0
-    if signals.silent is not None:
-        started = len(before) + 1 if opening[0] != signals.start else 0
-        if cache.length <= started:
-            logits = backend.extend(cache, opening[cache.length : started + 1])[-1]
-        silence = _probability(logits, signals.silent)
-    cache.truncate(len(opening) - 1)
-    return Opened(cache, opening, language, silence)
+    if signals.silent is not None and not following:
+        started = openings[0].index(signals.start)
+        parts = [opening[: max(started + 1, len(opening) - 1)] for opening in openings]
+        following = [rows[started] for rows in backend.extend_all(caches, parts)]
+    found = []
+    for at, cache in enumerate(caches):
+        cache.truncate(len(openings[at]) - 1)
+        silence = 0.0 if signals.silent is None else _probability(following[at], signals.silent)
+        found.append(Opened(cache, openings[at], languages[at], silence))
+    return found
 
 
 def prompt_tokens(tokenizer: Tokenizer, prompt: str, most_tokens: int) -> tuple[int, ...]:
@@ -71,6 +92,11 @@ def recent(tokens: Sequence[int], most_tokens: int) -> tuple[int, ...]:
     return tuple(tokens)[-max(1, most_tokens // 2 - 1) :]
 
 
-def _probability(logits: NDArray[np.float32], token: int) -> float:
+def _language(logits: Array, signals: Signals) -> str:
+    """The most probable."""
+    return max(signals.languages, key=lambda code: float(logits[signals.languages[code]]))
+
+
+def _probability(logits: Array, token: int) -> float:
     powers = np.exp(logits - logits.max())
     return float(powers[token] / powers.sum())

@@ -15,7 +15,7 @@ from npu.beam import Beam
 from npu.decoding import Rules, Shaper
 from npu.longform import long_form
 from npu.model import Backend
-from npu.opening import opened, prompt_tokens
+from npu.opening import Opened, opened_all, prompt_tokens
 from npu.plausibility import Thresholds
 from npu.shaping import shapers, vocabulary
 from npu.timing import timed
@@ -114,7 +114,7 @@ class ModelTranscriber:
         if len(window.audio) < SHORTEST_S * SAMPLE_RATE:
             return Hypothesis(self._untimed(window.forced), window.manner.language or self.languages[0])
         live = window.purpose is Purpose.PARTIAL
-        attempt = self._attempt(window, self._short and live)
+        (attempt,) = self._attempts([window], self._short and live)
         if live:
             outcome = self._decoder.at_once(attempt, window.timed)
         else:
@@ -147,23 +147,29 @@ class ModelTranscriber:
         """Of one manner."""
         begun = time.perf_counter()
         timed = any(window.timed for window in windows)
-        attempts = [self._attempt(window) for window in windows]
+        attempts = self._attempts(windows)
         manner = windows[0].manner
         outcomes = self._decoder.at_leisure(attempts, Beam(manner.beam), manner.temperature, timed)
         share = (time.perf_counter() - begun) / len(windows)
         return [self._hypothesis(*each, share) for each in zip(windows, attempts, outcomes, strict=True)]
 
-    def _attempt(self, window: Window, short: bool = False) -> Attempt:
+    def _attempts(self, windows: Sequence[Window], short: bool = False) -> list[Attempt]:
+        """Of one manner."""
+        caches = [self._backend.encode(window.audio, short).start() for window in windows]
+        manner = windows[0].manner
+        before = self._before(manner.prompt)
+        begun = opened_all(self._backend, self._tokenizer, caches, manner, before=before)
+        return list(map(self._attempt, windows, begun))
+
+    def _attempt(self, window: Window, begun: Opened) -> Attempt:
         """A partial is no longer than what was said; a final has the benefit of the doubt: the detector may be late."""
-        shape, samples, manner = self._architecture, len(window.audio), window.manner
-        cache = self._backend.encode(window.audio, short).start()
-        begun = opened(self._backend, self._tokenizer, cache, manner, before=self._before(manner.prompt))
+        shape, samples = self._architecture, len(window.audio)
         most = shape.token_limit(samples, SAMPLE_RATE)
         if window.purpose is Purpose.PARTIAL:
             silent = max(0, window.quiet - round(LATE_S * SAMPLE_RATE))
             most = shape.token_limit(samples - silent, SAMPLE_RATE) - 1
         most = min(most, shape.most_tokens - len(begun.opening))
-        signals, shapers = self._tokenizer.signals, self._shapers(manner.vocabulary)
+        signals, shapers = self._tokenizer.signals, self._shapers(window.manner.vocabulary)
         rules = Rules(begun.opening, signals.end, most, self._tokenizer.word_starts, shapers)
         return Attempt(begun, rules, window.forced, window.draft)
 

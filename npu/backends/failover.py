@@ -78,6 +78,20 @@ class FailoverBackend:
         """k tokens on top of the cache -> logits [k, vocabulary]."""
         return _own(cache).extend(tokens)
 
+    def extend_all(self, caches: Sequence[Cache], tokens: Sequence[tuple[int, ...]]) -> list[Array]:
+        """Tokens on top of each cache -> the logits [k, vocabulary] of each; all on the NPU or all on the CPU."""
+        ours = [_own(cache) for cache in caches]
+        found: list[Array] | None = None
+        if all(cache.on_npu for cache in ours):
+            found = self.tried(lambda: self.npu.extend_all([cache.held for cache in ours], tokens))
+        if found is None:
+            for cache in ours:
+                cache.move()
+            found = self.cpu.extend_all([cache.held for cache in ours], tokens)
+        for cache, each in zip(ours, tokens, strict=True):
+            cache.tokens += each
+        return found
+
     def together(self, starts: Sequence[Cache], attended: bool) -> FailoverBatch:
         """Goes on with these decodings in lockstep."""
         return FailoverBatch(self, [_own(cache) for cache in starts], attended)

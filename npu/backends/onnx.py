@@ -15,7 +15,7 @@ from onnxruntime import GraphOptimizationLevel, OrtValue
 from npu.acceleration import NOT_ASKED, Acceleration
 from npu.architecture import Architecture
 from npu.backends.windows import cut, each_once, heard, mean_of_heads, reordered, side_by_side
-from npu.model import Cache
+from npu.model import Cache, in_turn
 from streaming.errors import ModelError
 from streaming.window import SAMPLE_RATE
 
@@ -384,6 +384,10 @@ class OnnxBackend:
         if not isinstance(cache, OnnxCache):
             raise TypeError(f"a cache of {type(cache).__name__} given to {type(self).__name__}")
         return cache.extend(tokens)
+
+    def extend_all(self, caches: Sequence[Cache], tokens: Sequence[tuple[int, ...]]) -> list[Array]:
+        """One cache after the other."""
+        return in_turn(self, caches, tokens)
 
     def together(self, starts: Sequence[Cache], attended: bool) -> OnnxBatch:
         """Goes on with these decodings in lockstep."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from npu.acceleration import NOT_ASKED
 from npu.backends.reference import Array, ReferenceEncoded, apart
-from npu.model import Cache, OneByOne
+from npu.model import Cache, OneByOne, in_turn
 from npu.xdna.decoder_i8 import Decoder8, Remembered
 from npu.xdna.encoder_i8 import Fixed, NumpyOperators, in_float, numpy_encoder
 from npu.xdna.float_encoder import in_bf16
@@ -93,6 +93,10 @@ class QuantisedBackend:
         logits, cache.layers = self._decoder.extend(embedded, cache.layers, cache.encoded.heard)
         cache.length += len(tokens)
         return logits
+
+    def extend_all(self, caches: Sequence[Cache], tokens: Sequence[tuple[int, ...]]) -> list[Array]:
+        """One cache after the other."""
+        return in_turn(self, caches, tokens)
 
     def together(self, starts: Sequence[Cache], attended: bool) -> OneByOne:
         """Decodings one by one."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from npu.acceleration import NOT_ASKED
 from npu.architecture import Architecture
-from npu.model import Cache, OneByOne
+from npu.model import Cache, OneByOne, in_turn
 from npu.weights import Attention, Convolution, DecoderLayer, EncoderLayer, Matrix, Norm, Weights
 
 Array = NDArray[np.float32]
@@ -170,6 +170,10 @@ class Reference(ABC):
         for i, layer in enumerate(self._layers):
             x = self._decoder_layer(x, layer, cache, i, start)
         return linear(norm(x, self._last), self._head)
+
+    def extend_all(self, caches: Sequence[Cache], tokens: Sequence[tuple[int, ...]]) -> list[Array]:
+        """One cache after the other."""
+        return in_turn(self, caches, tokens)
 
     def together(self, starts: Sequence[Cache], attended: bool) -> OneByOne:
         """Decodings one by one."""

@@ -24,13 +24,14 @@ from npu.xdna.decoders import Parts
 from npu.xdna.design import Design
 from npu.xdna.encoder import EncoderDesign
 from npu.xdna.gemm import SPAN
-from npu.xdna.lockstep import NpuBatch
+from npu.xdna.lockstep import NpuBatch, extend_all
 from npu.xdna.overlay import DEPTH, overlay
 from npu.xdna.passing import NpuDecoder
 from streaming.errors import ModelError
 
 Array = NDArray[Any]
 
+_WINDOWS = 8  # of a whole context, that recordings have side by side
 _MOONSHINE = Sizes(past=(0, 4, 16), states=(8, 16, 40), spans=MOONSHINE_SPANS)
 
 
@@ -57,6 +58,12 @@ class NpuBackend:
         """k tokens on top of the cache -> logits [k, vocabulary]."""
         return self._decoder.extend(_own(cache), tokens)
 
+    def extend_all(
+        self, caches: Sequence[Cache], tokens: Sequence[tuple[int, ...]]
+    ) -> list[NDArray[np.float32]]:
+        """Tokens on top of each cache -> the logits [k, vocabulary] of each."""
+        return extend_all(self._decoder, [_own(cache) for cache in caches], tokens)
+
     def together(self, starts: Sequence[Cache], attended: bool) -> NpuBatch:
         """Goes on with these decodings in lockstep."""
         return NpuBatch(self._decoder, [_own(cache) for cache in starts], attended)
@@ -81,13 +88,22 @@ def moonshine_whole(weights: Weights) -> WholeDesign:
 
 
 def whisper_whole(checkpoint: Checkpoint, architecture: Architecture) -> WholeDesign:
-    """A Whisper checkpoint, for its whole context and for short ones."""
+    """A Whisper checkpoint, for its whole context and for short ones.
+
+    Eight windows go into a pass until they have half of the tokens that a window may have; then four do.
+    """
     weights = WhisperWeights(checkpoint, "fp32")
-    states, tokens = (-(-n // DEPTH) for n in (weights.sizes.states, weights.sizes.tokens))
-    spans = whisper_spans(weights)
-    sizes = Sizes((0, 2, tokens, 4 * tokens), (SPAN // DEPTH, states, 4 * states), spans)
+    sizes = whisper_passes(weights)
     decoder = DecoderDesign(Parts.whisper(weights, architecture), sizes)
-    return WholeDesign(EncoderDesign.whisper(weights, spans), decoder)
+    return WholeDesign(EncoderDesign.whisper(weights, sizes.spans), decoder)
+
+
+def whisper_passes(weights: WhisperWeights) -> Sizes:
+    """For one window, four and eight, and for short ones."""
+    states, tokens = (-(-n // DEPTH) for n in (weights.sizes.states, weights.sizes.tokens))
+    past = {0, _WINDOWS, 3 * _WINDOWS, _WINDOWS * tokens // 2}
+    windows = {SPAN // DEPTH, states, _WINDOWS // 2 * states, _WINDOWS * states}
+    return Sizes(tuple(sorted(past)), tuple(sorted(windows)), whisper_spans(weights))
 
 
 def _own(cache: Cache) -> NpuCache:

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npu.xdna.composition import Composition, Constants, Lengths
+from npu.xdna.decoders import Parts
 from npu.xdna.oracle import to_bf16
-from npu.xdna.overlay import Bits
+from npu.xdna.overlay import DEPTH, Bits
 from npu.xdna.regions import Region
 from npu.xdna.runtime import Built, Command, Npu, Shared
 
@@ -39,6 +40,10 @@ class Buffers:
     def __getitem__(self, name: str) -> Shared:
         return self._buffers[name]
 
+    def pieces(self, parts: Parts, kind: str) -> Pieces:
+        """Keys and values of tokens or of states; kind: "past" or "states"."""
+        return Pieces([(self._buffers[name], columns) for name, columns in parts.buffers(kind).items()])
+
     def put(self, name: str, offset: int, values: Bits) -> None:
         """offset: values before them."""
         write(self._buffers[name], offset, values)
@@ -65,12 +70,10 @@ class Buffers:
 
 
 class Pieces:
-    """A buffer of pieces of 32 rows, and what lies there."""
+    """Pieces of 32 rows in a buffer, or in several, each of which has columns of them; and what lies there."""
 
-    def __init__(self, buffer: Shared, size: int) -> None:
-        """size: values of a piece."""
-        self._buffer = buffer
-        self._size = size
+    def __init__(self, buffers: Sequence[tuple[Shared, slice]]) -> None:
+        self._buffers = buffers
         self._lies: dict[int, Bits] = {}
 
     def hold(self, groups: Sequence[tuple[Bits, ...]]) -> None:
@@ -79,7 +82,8 @@ class Pieces:
             for at, piece in enumerate(pieces):
                 step = at * len(groups) + group
                 if self._lies.get(step) is not piece:
-                    write(self._buffer, step * self._size, piece)
+                    for buffer, columns in self._buffers:
+                        write(buffer, step * DEPTH * (columns.stop - columns.start), piece[:, columns])
                     self._lies[step] = piece
 
 

@@ -102,6 +102,13 @@ class Remembered:
         asked = {layer: np.concatenate([self.queries[layer], more]) for layer, more in queries.items()}
         return Remembered((*self.pieces, *pieces), rows[whole * DEPTH :], asked)
 
+    def behind(self, before: Remembered) -> Remembered:
+        """With what was asked before, too."""
+        queries = {
+            layer: np.concatenate([before.queries[layer], rows]) for layer, rows in self.queries.items()
+        }
+        return replace(self, queries=queries)
+
     def without_queries(self) -> Remembered:
         """As if nothing had been asked before."""
         return replace(self, queries={layer: rows[:0] for layer, rows in self.queries.items()})

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from npu.xdna.oracle import to_bf16
 from npu.xdna.overlay import DEPTH, OBJECT, A, Activation, Operation, Words, header
 from npu.xdna.regions import LANE, Region, View, apart, column_of, columns_of, keys_of, rows_of
 from npu.xdna.streams import gains_of, padded, spread, streamed, turns
+from npu.xdna.target import NPU1
 
 WIDE = SIDE * SPAN  # columns that all cores do at a time
 
@@ -308,15 +310,23 @@ class Composer(Composition):
             head = self._header(Operation.ATTENTION, words)
             lanes = View(query.offset + first * LANE, query.width, SIDE * LANE)
             yield from self._led(i, head, passed, rows_of(i, lanes, row))
+            yield from islice(keys(i, first), NPU1.queued)
+            yield column_of(i, to, m, (first + i) * LANE)
+
+        def keys(i: int, first: int) -> Iterator[Start]:
             yield from keys_of(i, seen.key, seen.value, first + i)
             if own is not None:
-                keys, values = (replace(each, rows=TILE) for each in own)
-                yield from keys_of(i, keys, values, first + i)
-            yield column_of(i, to, m, (first + i) * LANE)
+                key, value = (replace(each, rows=TILE) for each in own)
+                yield from keys_of(i, key, value, first + i)
+
+        def further(i: int, first: int, at: int) -> Iterator[Start]:
+            return islice(keys(i, first), at, at + NPU1.queued)
 
         for m in range(0, query.rows, SPAN):
             for first in range(0, heads, SIDE):
                 moves.together(partial(of_shim, m=m, first=first))
+                for at in range(NPU1.queued, len(list(keys(0, first))), NPU1.queued):
+                    moves.onwards(partial(further, first=first, at=at))
         calls = Counter(keep_header=1, keep_queries_bf16=2, attention_start_bf16=1, attention_finish_bf16=1)
         calls["turn_keys_bf16"] = calls["attention_step_bf16"] = steps
         self._add(name, moves, calls, query.rows // SPAN * (heads // SIDE))

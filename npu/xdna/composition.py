@@ -68,6 +68,17 @@ class Moves:
         self.steps += group
         self._live += needed
 
+    def onwards(self, of_shim: Callable[[int], Iterable[Start]]) -> None:
+        """More transfers of fifos that are under way, where a channel has no place for all: those before are awaited,
+        and nothing else, because no result is there before these.
+        """
+        group = [start for i in range(SIDE) for start in of_shim(i)]
+        for name in dict.fromkeys(each.fifo for each in group):
+            self.steps.append(Await(name))
+            self._live[name[1]] -= self._live.pop(name)
+        self.steps += group
+        self._live += Counter(name for each in group for name in (each.fifo, each.fifo[1]))
+
     def settle(self) -> None:
         """Waits for all of them, results first."""
         self.steps += [Await(name) for name in sorted(self._live, reverse=True) if not name.isdigit()]

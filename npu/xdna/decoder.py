@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from npu.xdna.buffers import Buffers, Pieces
+from npu.xdna.buffers import Buffers
 from npu.xdna.caches import NpuCache, Window, WindowBf16
 from npu.xdna.composition import Constants, Lengths
 from npu.xdna.decoders import Crossing, Parts, Pass, crossings, passes
@@ -75,8 +75,7 @@ class Decoder:
         self._one = threading.Lock()
         composers = [each.composer for each in decoder.all()]
         self._buffers = Buffers(npu, built, decoder.constants, composers, decoder.work)
-        piece = DEPTH * self.parts.memory
-        self._past, self._states = (Pieces(self._buffers[name], piece) for name in ("past", "states"))
+        self._past, self._states = (self._buffers.pieces(self.parts, kind) for kind in ("past", "states"))
 
     def window(self, states: NDArray[np.float32]) -> WindowBf16:
         """states [frames, width]; ModelError when they are too many, NpuUnavailable."""

@@ -12,7 +12,7 @@ from dataclasses import replace
 from math import ceil
 
 from npu.xdna.composition import Constants
-from npu.xdna.cost import KERNELS, Machine, StageCost, price
+from npu.xdna.cost import KERNELS, Estimate, Machine, StageCost, price
 from npu.xdna.decoders import Crossing, Parts, Pass, crossings, passes
 from npu.xdna.design import Stage
 from npu.xdna.forecast import Decoding, Lockstep, total
@@ -33,13 +33,15 @@ class DecoderStages:
 
     def __init__(self, parts: Parts, lockstep: Lockstep, constants: Constants) -> None:
         one = replace(parts, layers=1)
-        past = [lockstep.batch * ceil((lockstep.opening + t) / DEPTH) for t in range(lockstep.tokens)]
+        first, after = range(lockstep.together), range(lockstep.opening, lockstep.opening + lockstep.tokens)
+        opened, past = ([lockstep.batch * ceil(at / DEPTH) for at in each] for each in (first, after))
         self._layers = parts.layers
         self._rounds = parts.each // (SIDE * LANE)  # of attention: four heads at a time
         self._lockstep = lockstep
-        self._often = Counter(past)  # steps of 32 rows -> passes with so many of the past
+        # steps of 32 rows -> passes with so many of the past
+        self._often, self._opened = Counter(past), Counter(opened)
         states = ceil(lockstep.states / DEPTH)
-        sizes = [(steps, lockstep.batch * states) for steps in sorted(self._often)]
+        sizes = [(steps, lockstep.batch * states) for steps in sorted({*past, *opened})]
         *self._together, self._alone = passes(one, constants, [*sizes, (0, states)])
         (self._crossing,) = crossings(one, constants, [ceil(lockstep.states / SPAN)])
 
@@ -47,13 +49,17 @@ class DecoderStages:
         """On a machine."""
         lockstep = self._lockstep
         priced = {each.past: self._priced(each, machine, lockstep.batch) for each in self._together}
-        steps = [(total(cost.time for cost in priced[past]), often) for past, often in self._often.items()]
+
+        def taken(often: Mapping[int, int]) -> Estimate:
+            times = (total(cost.time for cost in priced[past]).times(n) for past, n in often.items())
+            return total(times) + machine.dispatch.times(sum(often.values()))
+
         alone = total(cost.time for cost in self._priced(self._alone, machine, 1)) + machine.dispatch
         crossing = total(cost.time for cost in self._priced(self._crossing, machine, 0))
         return Decoding(
             crossing + machine.dispatch,
-            alone.times(lockstep.alone),
-            total((time + machine.dispatch).times(often) for time, often in steps),
+            alone.times(lockstep.alone) + taken(self._opened).times(1 / lockstep.batch),
+            taken(self._often),
             alone,
             lockstep.batch,
             priced[max(priced)],

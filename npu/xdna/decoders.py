@@ -22,9 +22,14 @@ from npu.xdna.composition import Constants, Counts, Lengths
 from npu.xdna.gemm import SIDE, SPAN, TILE
 from npu.xdna.lanes import bias_of, in_lanes, own, projections
 from npu.xdna.overlay import DEPTH, OBJECT, Activation
+from npu.xdna.programs import WORD
 from npu.xdna.regions import LANE, Region, View
+from npu.xdna.target import NPU1, Kind
 
 Array = NDArray[Any]
+
+# Values of a row in one buffer: a shim's step from 32 rows to the next has so many bits, of words.
+WIDEST = (1 << NPU1.limits[Kind.SHIM].fields.step_bits) * WORD // (2 * DEPTH)
 
 _MOST_PRODUCTS = WIDE // SPAN - 1  # spans that a product of its own takes, rather than one more of all cores
 
@@ -42,6 +47,7 @@ class Parts:
     frequencies: Array | None  # [pairs] radians a position, where queries and keys are turned
     aligned: Mapping[int, tuple[int, ...]]  # layer -> heads that follow the speech
     embedded: Callable[[Sequence[int], Sequence[int]], Array]  # tokens and their positions -> [k, width]
+    widest: int = WIDEST  # values of a row of keys and values in one buffer, at most
 
     @classmethod
     def moonshine(cls, weights: Weights, architecture: Architecture) -> Parts:
@@ -89,6 +95,20 @@ class Parts:
     def memory(self) -> int:
         """Values of a row of keys and values of all layers."""
         return self.layers * 2 * self.each
+
+    def buffers(self, kind: str) -> dict[str, slice]:
+        """Columns of such a row, by the name of the buffer that holds them: of whole layers, about as many in each.
+
+        kind: "past" or "states"; what fits one buffer is in that of this name.
+        """
+        of_layer = 2 * self.each
+        count = -(-self.layers // (self.widest // of_layer))
+        columns = -(-self.layers // count) * of_layer
+        starts = range(0, self.memory, columns)
+        return {
+            f"{kind}{at or ''}": slice(start, min(start + columns, self.memory))
+            for at, start in enumerate(starts)
+        }
 
     @property
     def head_width(self) -> int:
@@ -190,6 +210,25 @@ class Layer:
         )
 
 
+class Memory:
+    """Keys and values of all layers, in buffers that the host keeps."""
+
+    def __init__(self, composer: Composer, decoder: Parts, kind: str, steps: int) -> None:
+        """kind: "past" or "states"; steps: of 32 rows."""
+        self._kind = kind
+        self._each = decoder.each
+        self._buffers = [
+            composer.memory(name, steps * DEPTH, columns.stop - columns.start)
+            for name, columns in decoder.buffers(kind).items()
+        ]
+
+    def seen(self, i: int) -> Seen:
+        """A layer's."""
+        buffer, column = divmod(i * 2 * self._each, self._buffers[0].width)
+        part = self._buffers[buffer].part(column)
+        return Seen(part, part.part(self._each), *_LENGTHS[self._kind])
+
+
 class _Composing:
     """A pass in the making."""
 
@@ -203,8 +242,8 @@ class _Composing:
         self._asked: dict[int, Region] = {}
         self._query, self._found = (composer.region(TILE, decoder.each) for _ in range(2))
         self._hidden, self._gate = (composer.region(TILE, hidden) for _ in range(2))
-        self._past = composer.memory("past", past * DEPTH, decoder.memory)
-        self._states = composer.memory("states", states * DEPTH, decoder.memory)
+        self._past = Memory(composer, decoder, "past", past)
+        self._states = Memory(composer, decoder, "states", states)
 
     def layer(self, i: int, of: Layer) -> None:
         """The next."""
@@ -222,7 +261,7 @@ class _Composing:
         if decoder.frequencies is not None:
             composer.turn(name + "rotation", fresh, 2 * each // LANE, self._turns)
         composer.attention(
-            name + "attention", fresh, seen_in("past", self._past.part(i * 2 * each), each), self._found, heads=each // LANE,
+            name + "attention", fresh, self._past.seen(i), self._found, heads=each // LANE,
             scale=decoder.scale, queries=queries_of, own=(fresh.part(each), fresh.part(2 * each)), alone=_alone,
         )  # fmt: skip
         self._product(name + "output", self._found.view(), of.output, x, other=before)
@@ -233,7 +272,7 @@ class _Composing:
         composer.norm(name + "cross norm", x, layer.cross_norm.gain, layer.cross_norm.offset, h)
         self._product(name + "cross query", normal, of.query, query)
         composer.attention(
-            name + "cross-attention", query, seen_in("states", self._states.part(i * 2 * each), each), self._found, heads=each // LANE,
+            name + "cross-attention", query, self._states.seen(i), self._found, heads=each // LANE,
             scale=decoder.scale, queries=queries_of,
         )  # fmt: skip
         self._product(name + "cross output", self._found.view(), of.cross_output, x, other=x)
@@ -305,11 +344,6 @@ def _crossing(decoder: Parts) -> tuple[Array, Array]:
             matrices.append(in_lanes(part.dense(), heads, lanes))
             biases.append(in_lanes(bias_of(part)[None], heads, lanes)[0])
     return np.concatenate(matrices, axis=1), np.concatenate(biases)
-
-
-def seen_in(kind: str, memory: Region, each: int) -> Seen:
-    """Keys from a memory's columns on, and values behind them; kind: "past" or "states"."""
-    return Seen(memory, memory.part(each), *_LENGTHS[kind])
 
 
 def queries_of(lengths: Lengths) -> int:

@@ -58,6 +58,7 @@ class Lockstep:
     batch: int  # windows
     opening: int  # tokens that are known before the first of these
     alone: int  # passes that a window has for itself, for its opening
+    together: int  # and those that give a token of it to all windows
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ class Decoder:
         step, alone = (self.step(batch, precision, machine) for batch in (lockstep.batch, 1))
         return Decoding(
             self.preparation(precision, machine),
-            alone.times(lockstep.alone),
+            alone.times(lockstep.alone) + step.times(lockstep.together / lockstep.batch),
             step.times(lockstep.tokens),
             alone,
             lockstep.batch,

@@ -19,6 +19,28 @@ class _Decoding:
     remembered: Remembered
 
 
+def extend_all(
+    decoder: NpuDecoder, caches: Sequence[NpuCache], tokens: Sequence[Sequence[int]]
+) -> list[NDArray[np.float32]]:
+    """Tokens on top of each cache -> the logits [k, vocabulary] of each: in lockstep, where that takes fewer passes.
+
+    A pass takes a token of every cache, or all tokens of one. Caches are left alone where this fails in lockstep.
+    """
+    batch, most = NpuBatch(decoder, caches, attended=True), max(map(len, tokens))
+    if min(map(len, tokens)) < most or not fewer_in_lockstep(most, len(caches), batch.passes):
+        return [decoder.extend(cache, each) for cache, each in zip(caches, tokens, strict=True)]
+    logits = np.stack([batch.extend(each) for each in zip(*tokens, strict=True)], axis=1)
+    for row, cache in enumerate(caches):
+        cache.remembered = batch.remembered(row).behind(cache.remembered)
+        cache.tokens += tokens[row]
+    return list(logits)
+
+
+def fewer_in_lockstep(tokens: int, decodings: int, passes: int = 1) -> bool:
+    """Whether so many tokens of each take fewer passes in lockstep than one by one. passes: for a token of all."""
+    return tokens * passes < decodings
+
+
 class NpuBatch:
     """The decoders' memory of several decodings. As many go into one pass as there are rows and sequences for."""
 
@@ -51,6 +73,15 @@ class NpuBatch:
                 decodings.append(replace(each, remembered=remembered))
         self._decodings = decodings
         return np.concatenate(logits)
+
+    @property
+    def passes(self) -> int:
+        """That the next tokens take."""
+        return len(self._passes(range(len(self._decodings))))
+
+    def remembered(self, row: int) -> Remembered:
+        """All that a decoding knows, but what was asked before the batch was begun."""
+        return self._decodings[row].remembered
 
     def keep(self, rows: Sequence[int]) -> None:
         """Goes on with these decodings."""

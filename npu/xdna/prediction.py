@@ -32,6 +32,7 @@ from npu.xdna.forecast import (
 )
 from npu.xdna.gemm import SPAN
 from npu.xdna.layers_i8 import layers_plan
+from npu.xdna.lockstep import fewer_in_lockstep
 from npu.xdna.mel_design import Window, mel_design
 from npu.xdna.mel_design import stages as mel_stages
 from npu.xdna.overlay import overlay
@@ -101,7 +102,7 @@ class _Model:
     parts: Parts  # of its decoder
     decoder: Decoder
     opening: int  # tokens that are known before the first
-    alone: int  # passes for a window's opening: for the probability of silence, and for the rest
+    asked: tuple[int, ...]  # and how many of them go in at a time: for language and silence, and for the rest
 
     @classmethod
     def moonshine(cls, states: int, tokens: int) -> _Model:
@@ -114,7 +115,7 @@ class _Model:
             Parts.moonshine(weights, TINY),
             Decoder.of(*sizes, states, tokens, gated=True),
             opening=0,
-            alone=0,
+            asked=(),
         )
 
     @classmethod
@@ -128,7 +129,7 @@ class _Model:
             whisper_parts(sizes),
             Decoder.of(*of_decoder, states, tokens, gated=False),
             opening=3 if several else 1,
-            alone=2 if several else 1,
+            asked=(1, 2) if several else (1,),
         )
 
 
@@ -141,11 +142,21 @@ def predict(question: Question) -> Prediction:
     states = ceil(seconds * SAMPLE_RATE / (STATE_SAMPLES if sizes is None else FRAMES_PER_STATE * HOP))
     model = _Model.moonshine(states, tokens) if sizes is None else _Model.whisper(sizes, states, tokens)
     decoder = question.decoder or question.precision
-    lockstep = Lockstep(states, tokens, question.batch, model.opening, model.alone)
+    lockstep = Lockstep(
+        states, tokens, question.batch, model.opening, *_openings(model.asked, question.batch)
+    )
     encoding, decoding = _encoding(model, question.precision), _decoding(model, decoder, lockstep)
     found = tuple(Transcription(encoding(each), decoding(each), seconds) for each in MACHINES)
     features = None if sizes is None else _features(Window(states * FRAMES_PER_STATE, sizes.bins))
     return Prediction(named.name, seconds, question.precision, decoder, lockstep, found, features)
+
+
+def _openings(asked: tuple[int, ...], batch: int) -> tuple[int, int]:
+    """Passes that each window has for itself, and those of all: what a window is not asked for comes with its text."""
+    if batch == 1:
+        return len(asked[:1]), 0
+    shared = [tokens for tokens in asked if fewer_in_lockstep(tokens, batch)]
+    return len(asked) - len(shared), sum(shared)
 
 
 def _seconds(name: str, sizes: Sizes | None, asked: float | None) -> float:

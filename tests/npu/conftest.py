@@ -19,7 +19,7 @@ from npu.backends.reference import ReferenceBackend
 from npu.decoding import Rules
 from npu.embedded import TOKENIZER, package_folder, shipped
 from npu.lean import Graphs, lean_graphs, shipped_weights
-from npu.model import Cache, OneByOne
+from npu.model import Cache, OneByOne, in_turn
 from npu.moonshine import TINY
 from npu.tokens import ListedTokenizer, Tokenizer
 from npu.transcriber import ModelTranscriber
@@ -108,6 +108,9 @@ class Parrot:
             digest = hashlib.blake2b(repr((self._seed, cache.tokens[-2:])).encode(), digest_size=8).digest()
             rows.append(np.random.default_rng(int.from_bytes(digest)).standard_normal(self.vocabulary))
         return np.array(rows, np.float32)
+
+    def extend_all(self, caches: Sequence[Cache], tokens: Sequence[tuple[int, ...]]) -> list[Array]:
+        return in_turn(self, caches, tokens)
 
     def together(self, starts: Sequence[Cache], attended: bool) -> OneByOne:
         return OneByOne(self, starts)

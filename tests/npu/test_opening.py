@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from numpy.typing import NDArray
 from npu.architecture import Architecture
 from npu.backends.onnx import OnnxBackend
 from npu.hf_tokens import HuggingFaceTokenizer
-from npu.opening import opened, prompt_tokens
+from npu.model import Cache, in_turn
+from npu.opening import opened, opened_all, prompt_tokens
 from npu.tokens import Tokenizer
 from npu.whisper import load_backend
 from streaming.containers import decode_container
@@ -49,10 +51,31 @@ def test_language(name: str, prompt: str, loaded: Loaded) -> None:
     assert begun.language == SENTENCES[name]["language"]
     assert begun.silence < 0.1
     assert begun.opening == tokenizer.signals.opening(begun.language, "transcribe", before=before)
-    assert begun.cache.length == begun.opening.index(tokenizer.signals.start) + 1
+    assert begun.cache.length == (begun.held if before else 1)
     whole = backend.extend(backend.encode(audio(name)).start(), begun.opening)
     rest = backend.extend(begun.cache, begun.opening[begun.cache.length :])
     assert np.allclose(rest[-1], whole[-1], atol=1e-3)
+
+
+@pytest.mark.parametrize(("manner", "asked"), [(Manner(), [1]), (Manner("en"), [3])])
+def test_windows_side_by_side(manner: Manner, asked: list[int], loaded: Loaded) -> None:
+    """Are opened as each alone, and asked once: with the language all of the opening but its last token goes in."""
+    backend, _, tokenizer = loaded
+    windows = [backend.encode(audio(name)) for name in SENTENCES]
+    calls: list[list[int]] = []
+    with pytest.MonkeyPatch.context() as patch:
+
+        def extend_all(caches: Sequence[Cache], tokens: Sequence[tuple[int, ...]]) -> list[Any]:
+            calls.append([len(each) for each in tokens])
+            return in_turn(backend, caches, tokens)
+
+        patch.setattr(backend, "extend_all", extend_all)
+        found = opened_all(backend, tokenizer, [each.start() for each in windows], manner)
+    assert calls == [asked * len(windows)]
+    for each, window in zip(found, windows, strict=True):
+        alone = opened(backend, tokenizer, window.start(), manner)
+        assert (each.opening, each.language, each.silence) == (alone.opening, alone.language, alone.silence)
+        assert each.cache.length == asked[0]
 
 
 def test_silence(loaded: Loaded) -> None:

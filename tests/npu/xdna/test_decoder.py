@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,14 @@ from numpy.typing import NDArray
 
 from npu.backends.reference import Reference, ReferenceBackend, ReferenceEncoded
 from npu.backends.whisper_reference import WhisperReference
-from npu.backends.xdna_whole import NpuBackend
+from npu.backends.xdna_whole import NpuBackend, whisper_passes
+from npu.batches import CONTEXT_BATCH
 from npu.checkpoint import Checkpoint
 from npu.decoding import Rules, decode, decode_together
 from npu.hf_tokens import HuggingFaceTokenizer
 from npu.model import Cache, OneByOne
 from npu.moonshine import TINY
+from npu.untrained import BASE
 from npu.weights import Weights
 from npu.whisper import architecture_of
 from npu.whisper_weights import WhisperWeights
@@ -28,6 +31,7 @@ from npu.xdna.decoders import Parts
 from npu.xdna.emulated import emulated
 from npu.xdna.host_kernels import HostKernels
 from npu.xdna.runtime import Built, Command
+from npu.xdna.shapes import whisper_parts, whisper_weights
 from streaming.containers import decode_container
 from streaming.errors import ModelError
 from streaming.window import SAMPLE_RATE
@@ -169,6 +173,18 @@ def test_trying_again(small: Both, talk: Array) -> None:
     assert np.array_equal(*logits)
 
 
+def test_many_layers(kernels: HostKernels, small: Both, talk: Array) -> None:
+    """Keep their keys and values in several buffers, where a row of them all is too wide, and nothing else changes."""
+    parts = replace(small.decoder.parts, widest=2 * 2 * small.decoder.parts.each)
+    assert list(parts.buffers("past")) == ["past", "past1"]
+    design = DecoderDesign(parts, Sizes(past=(0, 1), states=(8,), spans=(1,)))
+    apart = Both(kernels, small.reference, design, small.rules)
+    for both, logits in ((small, found := []), (apart, wide := [])):
+        cache = both.windows(clip(talk, 0, 2), short=True)[0][1].start()
+        logits += [both.backend.extend(cache, tuple(range(at, at + 20))) for at in (0, 20, 40)]
+    assert all(np.array_equal(*each) for each in zip(found, wide, strict=True))
+
+
 def test_windows_in_turn(small: Both, talk: Array) -> None:
     """What lies in the NPU's memory of one is not seen by another."""
     windows = small.windows(clip(talk, 0, 3), clip(talk, 3, 5), short=True)
@@ -192,6 +208,35 @@ def test_lockstep(small: Both, talk: Array) -> None:
         expected = decode(small.reference, exact.start(), small.rules, scored=True)
         assert each.tokens == expected.tokens and len(each.tokens) > 2
         assert np.allclose(each.attention, expected.attention, atol=0.02)
+
+
+def test_openings(small: Both, talk: Array) -> None:
+    """Tokens of many decodings take a pass each for all of them, where that is less, and the caches then hold them."""
+    windows = small.windows(clip(talk, 0, 3), clip(talk, 3, 5), short=True)
+    exact = [theirs for theirs, _ in windows for _ in range(2)]
+    caches = [ours.start() for _, ours in windows for _ in range(2)]
+    tokens = [tuple(range(row, row + 3)) for row in range(4)]
+    before = small.npu.dispatches
+    found = small.backend.extend_all(caches, tokens)
+    assert small.npu.dispatches - before == 3
+    for each, cache, theirs, said in zip(found, caches, exact, tokens, strict=True):
+        wanted = theirs.start()
+        assert cosine(each, small.reference.extend(wanted, said)) >= 0.9995
+        assert np.allclose(cache.attention(), wanted.attention(), atol=0.02)
+        assert cache.length == cache.remembered.length == 3
+    again = [ours.start() for _, ours in windows]
+    for each, cache, said in zip(
+        small.backend.extend_all(again, tokens[::2]), again, tokens[::2], strict=True
+    ):
+        assert np.array_equal(each[-1:], small.backend.extend(_without_last(caches.pop(0)), said[-1:]))
+        assert cache.length == 3
+        caches.pop(0)
+    assert small.npu.dispatches - before == 3 + 2 + 2
+
+
+def _without_last(cache: Any) -> Any:
+    cache.truncate(cache.length - 1)
+    return cache
 
 
 def test_beams(small: Both, talk: Array) -> None:
@@ -234,7 +279,25 @@ def test_too_much(small: Both, talk: Array) -> None:
 def test_limits(kernels: HostKernels, weights: Weights) -> None:
     """The whole design fits the hardware, for pasts and states of many steps."""
     parts = Parts.moonshine(weights, TINY)
-    assert not check(DecoderDesign(parts, Sizes((64,), (128,), (1,))).design(kernels.stacks))
+    assert not check(DecoderDesign(parts, Sizes((64,), (376,), (1,))).design(kernels.stacks))
+
+
+def test_limits_of_many_layers(kernels: HostKernels) -> None:
+    """32 layers of 20 heads, as Whisper's largest have: keys and values of them all in one buffer are too far apart."""
+    sizes = replace(BASE, width=80, decoder_layers=32, decoder_heads=20, decoder_hidden=80, vocabulary=80)
+    parts = whisper_parts(sizes)
+    assert [each.stop - each.start for each in parts.buffers("states").values()] == [16 * 2560] * 2
+    for widest, rules in ((parts.widest, set()), (parts.memory, {"transfers"})):
+        design = DecoderDesign(replace(parts, widest=widest), Sizes((8,), (8,), ()))
+        assert {each.rule for each in check(design.design(kernels.stacks))} == rules
+
+
+def test_sequences_for_recordings() -> None:
+    """There are few, and eight windows of a whole context are one pass for as long as they have half of their tokens."""
+    sizes = whisper_passes(whisper_weights(BASE))
+    states, tokens = -(-BASE.states // 32), -(-BASE.tokens // 32)
+    assert CONTEXT_BATCH * states in sizes.states and CONTEXT_BATCH * tokens // 2 in sizes.past
+    assert len(sizes.past) * len(sizes.states) <= 16
 
 
 def test_calls(kernels: HostKernels) -> None:

@@ -17,7 +17,7 @@ from npu.xdna.shapes import whisper_parts
 
 SMALL = replace(BASE, decoder_layers=2, vocabulary=2000)
 PARTS = whisper_parts(SMALL)
-LOCKSTEP = Lockstep(states=320, tokens=40, batch=8, opening=3, alone=2)
+LOCKSTEP = Lockstep(states=320, tokens=40, batch=8, opening=3, alone=2, together=0)
 
 
 def decoding(lockstep: Lockstep) -> Decoding:
@@ -42,11 +42,14 @@ def test_steps() -> None:
 
 
 def test_an_opening() -> None:
-    """It takes passes of a window's own, which read all weights as well."""
+    """It takes passes of a window's own, which read all weights as well, or of all windows, which share them."""
     found, without = decoding(LOCKSTEP), decoding(replace(LOCKSTEP, alone=0))
     assert found.opening.expected == pytest.approx(2 * found.alone.expected)
     assert without.opening.expected == 0
     assert found.alone.expected < found.steps.expected / 40
+    shared = decoding(replace(LOCKSTEP, alone=0, together=3))
+    first = shared.steps.expected / LOCKSTEP.tokens  # a pass of all, about
+    assert shared.opening.expected == pytest.approx(3 * first / LOCKSTEP.batch, rel=0.1)
 
 
 def test_attention_of_many() -> None:

@@ -84,11 +84,11 @@ def test_an_encoder() -> None:
 
 
 def test_a_decoder_by_its_bytes() -> None:
-    """A window has its share of steps, its keys and values, and passes of its own."""
-    found = BASE.decoding(Lockstep(500, 30, 8, 3, 2), Precision.INT8, EXPECTED)
+    """A window has its share of steps, its keys and values, a pass of its own, and its share of two more."""
+    found = BASE.decoding(Lockstep(500, 30, 8, 3, alone=1, together=2), Precision.INT8, EXPECTED)
     step, alone = (BASE.step(batch, Precision.INT8, EXPECTED) for batch in (8, 1))
     assert found.share.expected == pytest.approx(30 / 8 * step.expected)
-    assert found.opening.expected == pytest.approx(2 * alone.expected)
+    assert found.opening.expected == pytest.approx(alone.expected + 2 / 8 * step.expected)
     assert found.preparation == BASE.preparation(Precision.INT8, EXPECTED)
     assert found.stages == ()
 

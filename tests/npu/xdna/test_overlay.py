@@ -231,6 +231,26 @@ def test_attention(bench: Bench) -> None:
             assert np.array_equal(found[row : row + 64, head * LANE : (head + 1) * LANE], expected)
 
 
+def test_attention_to_more_than_a_queue_holds(bench: Bench) -> None:
+    """Keys and values of more than 256 steps of 32 come in several times so many transfers, each awaited in turn."""
+    heads, keys, rows = 4, 8300, 64
+    each, room = heads * LANE, 8448
+    q, kv = to_bf16(chance(1, rows, each)), to_bf16(chance(2, room, 2 * each))
+    region, memory, out = bench.matrix(q), bench.matrix(kv), bench.composer.region(rows, each)
+    seen = composer.Seen(
+        replace(memory, rows=room), replace(memory.part(each), rows=room), lambda n: int(n["keys"])
+    )
+    bench.composer.attention("attention", region, seen, out, heads=heads, scale=1 / 6, queries=lambda n: rows)
+    design = bench.design()
+    assert not check(design)
+    found = bench.read(bench.run(design, keys=keys), out, rows, each)
+    for head in range(heads):
+        lane = slice(head * LANE, (head + 1) * LANE)
+        k, v = kv[:, lane], kv[:, each:][:, lane]
+        counted = Seen(room, np.full(64, keys))
+        assert np.array_equal(found[:, lane], attention_bf16(q[:, lane], k, v, SCALE, counted))
+
+
 @pytest.mark.parametrize("together", [False, True])
 def test_attention_to_what_was_before(bench: Bench, together: bool) -> None:
     """Keys of the past, then the queries' own: of tokens in a row, or of decodings, each of which has its own past."""
