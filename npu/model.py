@@ -1,4 +1,4 @@
-"""The seam to every model: three verbs. What is above them knows no device; what is below knows no policy."""
+"""The seam to every model: three verbs, the second for several decodings as well. What is above them knows no device; what is below knows no policy."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class Backend(Protocol):
 def in_turn(
     backend: Backend, caches: Sequence[Cache], tokens: Sequence[tuple[int, ...]]
 ) -> list[NDArray[np.float32]]:
-    """`extend_all` with passes for each cache: for backends whose passes are the dearer the more tokens they take."""
+    """`extend_all` one cache after the other, all tokens of each in a pass."""
     return [backend.extend(cache, each) for cache, each in zip(caches, tokens, strict=True)]
 
 

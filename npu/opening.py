@@ -53,7 +53,8 @@ def opened_all(
     """caches: empty, one a window. before: tokens of what was said before, as many as there is room for.
 
     The model is asked for the language where it is not given. Without a language to find and a token for silence,
-    nothing is decoded. A pass for silence takes all of the opening but its last token, which comes with the text.
+    nothing is decoded. Of several windows, which go on in lockstep, a pass for silence takes all of the opening but its
+    last token; of one, no more than it must, since the rest comes with the text, and one token is the fastest pass.
     """
     signals = tokenizer.signals
     known = manner.language or (tokenizer.languages[0] if len(tokenizer.languages) == 1 else None)
@@ -70,7 +71,8 @@ def opened_all(
             cache.truncate(0)
     if signals.silent is not None and not following:
         started = openings[0].index(signals.start)
-        parts = [opening[: max(started + 1, len(opening) - 1)] for opening in openings]
+        most = len(openings[0]) - 1 if len(caches) > 1 else 0
+        parts = [opening[: max(started + 1, most)] for opening in openings]
         following = [rows[started] for rows in backend.extend_all(caches, parts)]
     found = []
     for at, cache in enumerate(caches):

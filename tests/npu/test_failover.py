@@ -130,7 +130,7 @@ def test_a_failure_anywhere(
     whole = Pair(cpu)
     expected = heard(whole.model, asked, together)
     assert min(map(len, expected)) >= 2 and whole.loaded == 0
-    for left in (0, 1, whole.npu.asked // 2):
+    for left in (0, 1, 3, whole.npu.asked // 2):
         failing = Pair(cpu)
         failing.npu.left = left
         assert heard(failing.model, asked, together) == expected
