@@ -189,3 +189,18 @@ def test_sums_become_float(kernels: HostKernels) -> None:
     found = unblocked(core.sums.view(np.float32)[: ROWS * TILE].reshape(4, 16, 4, 4))
     lost = np.abs(found - (exact + columns[0, 1]))
     assert (lost <= 2**-15 * np.abs(exact) + 2**-23 * np.abs(columns[0, 1])).all()
+
+
+@pytest.mark.parametrize("normal", [False, True])
+def test_rows_of_no_numbers(kernels: HostKernels, normal: bool) -> None:
+    """Rows that nobody wrote leave the others alone."""
+    width = 256
+    x, linear = to_bf16(real(1, width)), quantised_by_column(chance(2, width, TILE))
+    bias = chance(3, TILE)
+    core = Core(kernels, width, normal)
+    found = core.product(x, linear.values, linear.scale, bias)
+    x[5::2] = 0x7FC0
+    x[6] = 0xFF80
+    others = core.product(x, linear.values, linear.scale, bias)
+    count = [0, 1, 2, 3, 4, 8, 10, 12, 14]
+    assert np.array_equal(others[count], found[count])
