@@ -82,6 +82,7 @@ class Unit(Enum):
     I8 = "8-bit products"
     BF16 = "bf16 products"
     I16 = "16-bit products"
+    I16_I8 = "16-bit times 8-bit products"
     ROW = "one row times a matrix"  # as fast as weights are loaded
 
 
@@ -115,8 +116,12 @@ class Machine:
 
 
 def _units(i8: float, bf16: float, row: float) -> Mapping[Unit, float]:
-    """16-bit products are half as fast as bf16 ones: 64 and 128 a cycle at most."""
-    return MappingProxyType({Unit.I8: i8, Unit.BF16: bf16, Unit.I16: bf16 / 2, Unit.ROW: row})
+    """At most, a cycle: 256 in 8 bits, 128 of 16 by 8 bits and in bf16, 64 in 16 bits (AMD's AIE API: 4 x 8 x 8, 4 x 4 x 8,
+    4 x 8 x 4 and 4 x 4 x 4). What has no published rate is as far below its own as its like.
+    """
+    return MappingProxyType(
+        {Unit.I8: i8, Unit.I16_I8: i8 / 2, Unit.BF16: bf16, Unit.I16: bf16 / 2, Unit.ROW: row}
+    )
 
 
 def _loops(move: float, total: float, function: float, weight: float) -> Mapping[Loop, float]:
@@ -243,6 +248,15 @@ KERNELS: Mapping[str, Kernel] = MappingProxyType(
         "group_statistics_f32": Kernel(elements=128, loop=Loop.SUM, scalar=1),
         "normalise_bf16": Kernel(vectors=(8 + 4 * _PRODUCT + _PARTS) * _HALF // 32),
         "turn_rows_bf16": Kernel(vectors=12 * _HALF // 32),
+        # few rows in bf16, weights in 8 bits
+        "few_start": Kernel(vectors=2 * _VECTORS + 16),
+        "few_sums": Kernel(vectors=6 * _HALF // 32),
+        "few_largest": Kernel(vectors=3 * _HALF // 32),
+        "few_rows": Kernel(vectors=42 + 17 * _FLOAT_PRODUCT),
+        "few_normal": Kernel(vectors=(2 * (6 + _PRODUCT) + 5) * _HALF // 32),
+        "few_plain": Kernel(vectors=(2 * 3 + 5) * _HALF // 32),
+        "few_gemm": Kernel(16 * _TILE, Unit.I16_I8),
+        "few_finish": Kernel(vectors=(23 + 2 * _PARTS) * _VECTORS // 4),  # of one group of columns
         # both
         "keep_header": Kernel(vectors=16),
         "keep_tile_bf16": Kernel(vectors=_VECTORS // 2),

@@ -28,8 +28,8 @@ def layer_norm_bf16(x: Bits, gain: Floats, offset: Floats) -> Bits:
     values = from_bf16(x)
     share = np.float32(1 / x.shape[1])
     mean = summed(values) * share
-    variance = np.maximum(summed(values * values) * share - mean * mean, np.float32(0)) + _EPSILON
-    normal = product_of_parts(values - mean[:, None], _reciprocal_root(variance)[:, None])
+    scale = reciprocal_deviations(summed(values * values) * share - mean * mean)
+    normal = product_of_parts(values - mean[:, None], scale[:, None])
     (high, low), (above, below) = _parts(normal), _parts(gain)
     return to_bf16(offset + high * above + high * below + low * above)
 
@@ -44,7 +44,9 @@ def summed(x: Floats) -> Floats:
     return lanes[:, 0]
 
 
-def _reciprocal_root(value: Floats) -> Floats:
+def reciprocal_deviations(variance: Floats) -> Floats:
+    """One over the roots of variances, which may be less than nothing, and what is added to them."""
+    value = np.maximum(variance, np.float32(0)) + _EPSILON
     y = (np.uint32(0x5F3759DF) - (value.view(np.uint32) >> 1)).view(np.float32)
     half = np.float32(0.5) * value
     for _ in range(4):
@@ -60,12 +62,18 @@ def epilogue_bf16(
     multiplied: bool = False,
 ) -> Bits:
     """Sums [m, n] plus bias [n], the function, plus or times something; narrowed once."""
-    y = (c + bias).astype(np.float32)
+    return to_bf16(ended_bf16((c + bias).astype(np.float32), function, other, multiplied))
+
+
+def ended_bf16(
+    y: Floats, function: Activation | None = None, other: Bits | None = None, multiplied: bool = False
+) -> Floats:
+    """The function of y, plus or times something, before it is narrowed."""
     if function is not None:
         y = activated_bf16(y, function)
     if other is not None:
         y = y * from_bf16(other) if multiplied else y + from_bf16(other)
-    return to_bf16(y)
+    return y
 
 
 def activated_bf16(x: Floats, function: Activation) -> Floats:

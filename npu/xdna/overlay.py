@@ -69,6 +69,7 @@ class Operation(IntEnum):
     PASS = (
         9  # nothing: what comes for the others of a column passes, and something is given away where they do
     )
+    FEW = 11  # a product of at most 16 rows with weights in 8 bits: `few` lays out both
 
 
 class Words(IntEnum):
@@ -84,9 +85,12 @@ class Words(IntEnum):
     WIDE = 4  # 1 where what narrowing takes away of a product is given away too
     FUNCTION = 5  # an `Activation` that follows a product, or 0
     GROUPS, BEGINS = 5, 5  # of keys, which have 32 in turn; 1 where a group of rows begins
-    QUERIES = 6
-    SHARED = 7  # queries of a group
-    ALONE = 8  # 1 where a query sees its own key alone
+    QUERIES, BEFORE = 6, 6  # tiles of weights of the rows of cores before, for 64 of depth
+    SHARED, OWN = 7, 7  # queries of a group; tiles of weights of one's own
+    ALONE, AFTER = 8, 8  # 1 where a query sees its own key alone; tiles of weights of the rows behind
+    NORMAL = 9  # 1 where few rows are normalised, 0 where they are multiplied by a factor
+    BITS = 10  # of fraction, or of the largest magnitude
+    OF_MEAN = 11  # one over the values that a mean is of, in float
     KEYS = 64  # and on: of each query
 
 
@@ -145,6 +149,14 @@ def overlay(stacks: Mapping[str, int], sequences: tuple[Sequence, ...]) -> Desig
             (_PAIR, _KEYS, B, _KEPT, C, _STATISTICS, _SUMS),
         ),
         "attention_finish_bf16": ("attention_bf16.cc", (_SUMS, _STATISTICS, C)),
+        "few_start": ("few.cc", (_STATISTICS, _SUMS)),
+        "few_sums": ("few.cc", (A, _STATISTICS)),
+        "few_largest": ("few.cc", (A, _STATISTICS)),
+        "few_rows": ("few.cc", (_KEPT, _STATISTICS)),
+        "few_normal": ("few.cc", (A, _STATISTICS, _KEYS)),
+        "few_plain": ("few.cc", (A, _STATISTICS, _KEYS)),
+        "few_gemm": ("few.cc", (_KEYS, B, _KEPT, _STATISTICS, _SUMS)),
+        "few_finish": ("few.cc", (B, _STATISTICS, _SUMS)),
     }
     functions = tuple(
         Function(name, source, blocks, stacks[name]) for name, (source, blocks) in kinds.items()
@@ -193,6 +205,7 @@ class _Core(Core):
                     lambda half: call("turn_rows_bf16", Held(self._a), "pair", Held(self._c), half), self._c
                 ),
             ),
+            Operation.FEW: self._few(),
         }
         body = (
             *self._passing(self._a, call("keep_header", Held(self._a), "kept")),
@@ -209,9 +222,44 @@ class _Core(Core):
         step = self._passing(self._a, *self._each_row(self._b, self._multiply()))
         return self._closed(Repeat(_word(Words.STEPS), step), own_columns=True)
 
+    def _few(self) -> tuple[Step, ...]:
+        """Rows pass, and again as what weights are multiplied with: those of every row of cores come down the column."""
+
+        def asked(normal: str, plain: str, *operands: str) -> tuple[Step, ...]:
+            bodies = {at: (call(name, Held(self._a), *operands),) for at, name in enumerate((plain, normal))}
+            return self._passing(self._a, Choose(_word(Words.NORMAL), bodies))
+
+        gemm = call("few_gemm", "keys", Held(self._b), "kept", "statistics", "sums")
+        half = (
+            Repeat(_word(Words.BEFORE), self._passing(self._b)),
+            Repeat(_word(Words.OWN), self._passing(self._b, gemm)),
+            Repeat(_word(Words.AFTER), self._passing(self._b)),
+        )
+        finish = Repeat(_word(Words.OWN), (call("few_finish", Held(self._b), "statistics", "sums"),))
+        return (
+            call("few_start", "statistics", "sums"),
+            Repeat(_word(Words.STEPS), asked("few_sums", "few_largest", "statistics")),
+            call("few_rows", "kept", "statistics"),
+            Repeat(
+                _word(Words.STEPS),
+                (*asked("few_normal", "few_plain", "statistics", "keys"), Repeat(2, half)),
+            ),
+            *self._each_row(self._b, finish),
+            *self._ended(),
+        )
+
     def _closed(self, summed: Step, own_columns: bool) -> tuple[Step, ...]:
-        """Sums, and what follows them. Every row's half of what is joined comes down the column."""
+        """Sums, and what follows them."""
         start = call("start_f32", "sums", Held(self._b))
+        return (
+            call("zero_f32", "sums"),
+            summed,
+            *(self._each_row(self._b, start) if own_columns else self._passing(self._b, start)),
+            *self._ended(),
+        )
+
+    def _ended(self) -> tuple[Step, ...]:
+        """What follows a product. Every row's half of what is joined comes down the column."""
         activate = call("activate_f32", "sums", _word(Words.FUNCTION))
         halves: list[Step] = []
         for row in range(SIDE):
@@ -219,9 +267,6 @@ class _Core(Core):
                 join = call("join_half_f32", Held(self._b), "sums", which, _word(Words.MULTIPLIED))
                 halves += self._passing(self._b, *((join,) if row == self._row else ()))
         return (
-            call("zero_f32", "sums"),
-            summed,
-            *(self._each_row(self._b, start) if own_columns else self._passing(self._b, start)),
             Choose(_word(Words.FUNCTION), {int(function): (activate,) for function in Activation}),
             Choose(_word(Words.OTHER), {1: tuple(halves)}),
             *self._passing(self._c, call("narrow_bf16", "sums", Held(self._c))),
