@@ -243,6 +243,11 @@ KERNELS: Mapping[str, Kernel] = MappingProxyType(
         "group_statistics_f32": Kernel(elements=128, loop=Loop.SUM, scalar=1),
         "normalise_bf16": Kernel(vectors=(8 + 4 * _PRODUCT + _PARTS) * _HALF // 32),
         "turn_rows_bf16": Kernel(vectors=12 * _HALF // 32),
+        # and log-mel, with its sums in bf16
+        "square_f32": Kernel(vectors=_VECTORS * (_PRODUCT + 2)),
+        "logarithm_f32": Kernel(vectors=_VECTORS * (22 + 2 * _PARTS)),
+        "loudest_f32": Kernel(elements=16, loop=Loop.SUM, scalar=1),
+        "lift_bf16": Kernel(vectors=16 * _HALF // 32),
         # both
         "keep_header": Kernel(vectors=16),
         "keep_tile_bf16": Kernel(vectors=_VECTORS // 2),

@@ -69,6 +69,7 @@ class Operation(IntEnum):
     PASS = (
         9  # nothing: what comes for the others of a column passes, and something is given away where they do
     )
+    LIFT = 10  # rows to no less than so far below the loudest of all cores, and to nothing behind those that count
 
 
 class Words(IntEnum):
@@ -82,10 +83,12 @@ class Words(IntEnum):
     OWN_STEPS = 3  # of 32 keys that belong to the queries
     SCALE, ROWS, TILES = 4, 4, 4  # of attention, in float; rows that count in a group; tiles of a norm's rows
     WIDE = 4  # 1 where what narrowing takes away of a product is given away too
-    FUNCTION = 5  # an `Activation` that follows a product, or 0
+    FUNCTION = 5  # an `Activation` or a `Spectral` that follows a product, or 0
     GROUPS, BEGINS = 5, 5  # of keys, which have 32 in turn; 1 where a group of rows begins
     QUERIES = 6
+    HEARD = 6  # rows of logarithms whose loudest is sought
     SHARED = 7  # queries of a group
+    ANEW = 7  # 1 where that search begins
     ALONE = 8  # 1 where a query sees its own key alone
     KEYS = 64  # and on: of each query
 
@@ -96,6 +99,13 @@ class Activation(IntEnum):
     GELU = 1
     SILU = 2
     TANH = 3
+
+
+class Spectral(IntEnum):
+    """What may follow a product on the way from samples to features."""
+
+    SQUARE = 4
+    LOGARITHM = 5  # as Whisper scales it, no lower than that of 1e-10
 
 
 def header(words: Mapping[int, int | float | NDArray[np.int64]]) -> Bits:
@@ -145,6 +155,10 @@ def overlay(stacks: Mapping[str, int], sequences: tuple[Sequence, ...]) -> Desig
             (_PAIR, _KEYS, B, _KEPT, C, _STATISTICS, _SUMS),
         ),
         "attention_finish_bf16": ("attention_bf16.cc", (_SUMS, _STATISTICS, C)),
+        "square_f32": ("log_mel.cc", (_SUMS,)),
+        "logarithm_f32": ("log_mel.cc", (_SUMS, _KEPT, _TOTAL)),
+        "loudest_f32": ("log_mel.cc", (A, _TOTAL)),
+        "lift_bf16": ("log_mel.cc", (A, _KEPT, _TOTAL, C, None)),
     }
     functions = tuple(
         Function(name, source, blocks, stacks[name]) for name, (source, blocks) in kinds.items()
@@ -187,6 +201,13 @@ class _Core(Core):
                     ),
                 ),
             ),
+            Operation.LIFT: (
+                *self._passing(self._a, call("loudest_f32", Held(self._a), "total")),
+                self._by_columns(
+                    lambda half: call("lift_bf16", Held(self._a), "kept", "total", Held(self._c), half),
+                    self._c,
+                ),
+            ),
             Operation.TURN: (
                 *(step for which in range(2) for step in self._passing(self._a, self._keep(which))),
                 self._by_columns(
@@ -212,7 +233,11 @@ class _Core(Core):
     def _closed(self, summed: Step, own_columns: bool) -> tuple[Step, ...]:
         """Sums, and what follows them. Every row's half of what is joined comes down the column."""
         start = call("start_f32", "sums", Held(self._b))
-        activate = call("activate_f32", "sums", _word(Words.FUNCTION))
+        following = {
+            int(function): call("activate_f32", "sums", _word(Words.FUNCTION)) for function in Activation
+        }
+        following[Spectral.SQUARE] = call("square_f32", "sums")
+        following[Spectral.LOGARITHM] = call("logarithm_f32", "sums", "kept", "total")
         halves: list[Step] = []
         for row in range(SIDE):
             for which in range(2):
@@ -222,7 +247,7 @@ class _Core(Core):
             call("zero_f32", "sums"),
             summed,
             *(self._each_row(self._b, start) if own_columns else self._passing(self._b, start)),
-            Choose(_word(Words.FUNCTION), {int(function): (activate,) for function in Activation}),
+            Choose(_word(Words.FUNCTION), {function: (step,) for function, step in following.items()}),
             Choose(_word(Words.OTHER), {1: tuple(halves)}),
             *self._passing(self._c, call("narrow_bf16", "sums", Held(self._c))),
             Choose(
