@@ -81,7 +81,6 @@ class Unit(Enum):
 
     I8 = "8-bit products"
     BF16 = "bf16 products"
-    I16 = "16-bit products"
     ROW = "one row times a matrix"  # as fast as weights are loaded
 
 
@@ -115,8 +114,7 @@ class Machine:
 
 
 def _units(i8: float, bf16: float, row: float) -> Mapping[Unit, float]:
-    """16-bit products are half as fast as bf16 ones: 64 and 128 a cycle at most."""
-    return MappingProxyType({Unit.I8: i8, Unit.BF16: bf16, Unit.I16: bf16 / 2, Unit.ROW: row})
+    return MappingProxyType({Unit.I8: i8, Unit.BF16: bf16, Unit.ROW: row})
 
 
 def _loops(move: float, total: float, function: float, weight: float) -> Mapping[Loop, float]:
@@ -251,9 +249,6 @@ KERNELS: Mapping[str, Kernel] = MappingProxyType(
         # both
         "keep_header": Kernel(vectors=16),
         "keep_tile_bf16": Kernel(vectors=_VECTORS // 2),
-        # log-mel: bins in 16 bits, and the filters over them
-        "gemm_i16": Kernel(16 * _TILE, Unit.I16),
-        "mel_i16": Kernel(elements=16 * (256 + 2 * 201), loop=Loop.SUM, scalar=3),
     }
 )
 
