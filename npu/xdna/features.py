@@ -49,9 +49,17 @@ def heard(audio: Array, frames: int) -> Bits:
     """
     lasting = np.pad(audio, (0, max(0, frames * HOP - len(audio))))
     mirrored = np.pad(lasting, WIDTH // 2, mode="reflect")[: (frames - 1) * HOP + WIDTH]
-    pieces = mirrored.astype(np.float32).reshape(-1, _PIECE)
-    high = to_bf16(pieces)
-    return np.stack([high, to_bf16(pieces - from_bf16(high)), high], axis=1).ravel()
+    pieces = mirrored.astype(np.float32, copy=False).reshape(-1, _PIECE)
+    laid = np.empty((len(pieces), _PARTS, _PIECE), np.uint16)
+    laid[:, 0] = _cut(pieces)
+    laid[:, 1] = _cut(pieces - from_bf16(laid[:, 0]))
+    laid[:, 2] = laid[:, 0]
+    return laid.ravel()
+
+
+def _cut(x: NDArray[np.float32]) -> Bits:
+    """In bf16 without rounding, which takes a fraction of the time: two such parts hold every 16-bit sample."""
+    return (x.view(np.uint32) >> 16).astype(np.uint16)
 
 
 def fourier() -> Array:
