@@ -111,6 +111,8 @@ class Encoder:
             room = np.zeros(plan.into.rows * plan.into.width, np.uint16)
             room[: values.size] = values
             self._give("work", plan.into.offset, room)
+            for rows in plan.blank:
+                self._give("work", rows.offset, np.zeros(rows.rows * rows.width, np.uint16))
             buffers = tuple(self._buffers.values())
             self._npu.run(self._built, [Command(name, buffers) for name in self._encoder.dispatches(plan)])
             return self._taken(plan, lengths["states"])

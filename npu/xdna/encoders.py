@@ -46,6 +46,7 @@ class Plan:
     out: Region
     width: int  # of the states
     states: int  # at most
+    blank: tuple[Region, ...] = ()  # rows of zeros, where plans for other lengths have their activations
 
     @property
     def units(self) -> tuple[str, ...]:
@@ -149,7 +150,9 @@ def whisper(weights: WhisperWeights, constants: Constants, spans: int) -> Plan:
         frames = max(shape.frames_for(len(audio), short), frames_in(len(audio)))
         return heard(audio, frames), {"frames": frames, "states": frames // FRAMES_PER_STATE}
 
-    return Plan(composer, laid, samples, out, width, min(states, sizes.states))
+    behind = replace(features, offset=features.offset + features.rows * features.width, rows=1)
+    blank = (silence, behind, before)
+    return Plan(composer, laid, samples, out, width, min(states, sizes.states), blank)
 
 
 def _layers(
