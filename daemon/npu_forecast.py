@@ -70,7 +70,6 @@ def described(prediction: Prediction) -> dict[str, Any]:
         "decoder_priced_by": "stages" if expected.decoding.stages else "bytes",
         "decoder_stages": [_described(row) for row in rows(expected.decoding.stages)],
         "goal": None if goal is None else {"words": goal.words, "verdict": goal.verdict.value},
-        "features_ms": None if prediction.features is None else _milliseconds(prediction.features.time),
         "machines": [
             {
                 "name": each.encoding.machine.name,
@@ -199,11 +198,6 @@ def _of_encoder(prediction: Prediction) -> Iterator[str]:
         yield (
             "In 8 bits are the encoder's layers. The convolutions before them are in bf16, on an overlay of their own:"
             f" loading one, then the other, takes {RECONFIGURATION_S * 1000:.1f} ms each, for every window."
-        )
-    if prediction.features is not None:
-        yield (
-            f"Features: log-mel on the NPU would take {_said(prediction.features.time)}, and loading its overlay, then"
-            f" the encoder's again, {RECONFIGURATION_S * 1000:.1f} ms each: none of it is counted."
         )
 
 

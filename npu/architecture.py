@@ -9,6 +9,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from npu.mel import HOP
+
 
 class Prepare(Protocol):
     """How audio becomes the encoder graph's input."""
@@ -32,6 +34,10 @@ class Spectrogram:
         if short:
             wanted = self.rounded(len(features))
         return np.pad(features, ((0, wanted - len(features)), (0, 0)))
+
+    def frames_for(self, samples: int, short: bool) -> int:
+        """Of an input for so much audio."""
+        return self.rounded(-(-samples // HOP)) if short else self.frames
 
     def rounded(self, frames: int) -> int:
         """The length of a short input for so many frames."""

@@ -21,7 +21,7 @@ from npu.kept import cache_key, kept_graph
 from npu.mel import HOP, log_mel
 from npu.whisper_decoder import decoder_graph, lockstep_graph
 from npu.whisper_encoder import cross_graph, encoder_graph
-from npu.whisper_weights import FRAMES_PER_STATE, PRECISIONS, block_of
+from npu.whisper_weights import FRAMES_PER_STATE, PRECISIONS, spectrogram_of
 from streaming.errors import ModelError
 
 BUILDER = 4  # raised whenever the graphs change, so that cached ones are made again
@@ -75,9 +75,7 @@ def architecture_of(checkpoint: Checkpoint) -> Architecture:
     if head_width % _HEAD_STEP:
         raise ModelError(f"{checkpoint.folder}: heads of {head_width} values; multiples of {_HEAD_STEP} work")
     per_state = FRAMES_PER_STATE * HOP  # samples
-    shape = Spectrogram(
-        sizes.bins, sizes.states * FRAMES_PER_STATE, FRAMES_PER_STATE, block_of(sizes) * FRAMES_PER_STATE
-    )
+    shape = spectrogram_of(sizes)
     return Architecture(
         name=checkpoint.folder.name,
         layers=sizes.decoder_layers,
@@ -97,5 +95,4 @@ def architecture_of(checkpoint: Checkpoint) -> Architecture:
 
 def _features(audio: NDArray[np.float32], short: bool, *, shape: Spectrogram) -> NDArray[np.float32]:
     """audio [n] -> [frames, bins], after silence up to the whole context, or to the next step of a short one."""
-    frames = shape.rounded(-(-len(audio) // HOP)) if short else shape.frames
-    return log_mel(audio, shape.bins, frames * HOP)
+    return log_mel(audio, shape.bins, shape.frames_for(len(audio), short) * HOP)

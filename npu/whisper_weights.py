@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from npu.architecture import Spectrogram
 from npu.checkpoint import Checkpoint, Sizes
 from npu.layers import quantised_by_column
 from npu.mel import HOP
@@ -21,6 +22,12 @@ _SECOND = SAMPLE_RATE // (FRAMES_PER_STATE * HOP)  # states
 def block_of(sizes: Sizes) -> int:
     """States of which every context is a multiple: 1 s, unless the whole context is none of that."""
     return math.gcd(sizes.states, _SECOND)
+
+
+def spectrogram_of(sizes: Sizes) -> Spectrogram:
+    """What it hears through."""
+    frames, step = (FRAMES_PER_STATE * n for n in (sizes.states, block_of(sizes)))
+    return Spectrogram(sizes.bins, frames, FRAMES_PER_STATE, step)
 
 
 def _dense(matrix: Array, bias: Array | None = None) -> Dense:

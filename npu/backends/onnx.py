@@ -351,7 +351,7 @@ class OnnxBackend:
             raise ModelError(
                 f"a window of {len(audio) / SAMPLE_RATE:.1f} s; {self.name} takes at most {longest} s"
             )
-        return self._encoded(self.architecture.prepare(audio, short), len(audio))
+        return self._encoded(self._hear(audio, short), len(audio))
 
     def encode_features(self, features: Array, short: bool = False) -> OnnxEncoded:
         """features [frames, bins], a slice of a recording's (`npu.mel`) -> the window, ready to be decoded.
@@ -366,14 +366,17 @@ class OnnxBackend:
                 f"features of shape {features.shape}; {self.name} takes at most {(shape.frames, shape.bins)}"
             )
         samples = len(features) * self.architecture.samples_per_state // shape.frames_per_state
-        return self._encoded(shape.fitted(features, short), samples)
+        return self._encoded(self._listen(shape.fitted(features, short)), samples)
+
+    def _hear(self, audio: Array, short: bool) -> list[OrtValue]:
+        """audio [n] -> what the decoder wants of it, in the order of `cross`."""
+        return self._listen(self.architecture.prepare(audio, short))
 
     def _listen(self, prepared: Array) -> list[OrtValue]:
-        """What an encoder takes -> what the decoder wants of it, in the order of `cross`."""
+        """What the encoder's graph takes -> the same."""
         return run_encoder(self._encoder, self.cross, "audio", prepared)
 
-    def _encoded(self, prepared: Array, samples: int) -> OnnxEncoded:
-        values = self._listen(prepared)
+    def _encoded(self, values: list[OrtValue], samples: int) -> OnnxEncoded:
         capacity = self.architecture.token_limit(samples, SAMPLE_RATE) + 2
         encoded = OnnxEncoded(self, dict(zip(self.cross, values, strict=True)), 0, capacity)
         encoded.frames = min(self.architecture.states(samples), encoded.states)

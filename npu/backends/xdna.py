@@ -44,8 +44,8 @@ class Elsewhere:
     """An encoder that does not run on the CPU."""
 
     states: Callable[
-        [Array], Array
-    ]  # what it takes -> [states, width]; NpuUnavailable, ModelError if too long
+        [Array, bool], Array
+    ]  # audio [n], whether short -> [states, width]; NpuUnavailable, ModelError if too long
     where: str  # for people
     acceleration: Callable[[], Acceleration]  # how the NPU stands
 
@@ -82,10 +82,10 @@ class HybridBackend(OnnxBackend):
         found = self._found()
         return found if self.fallen_back is None else failed(found, self.fallen_back)
 
-    def _listen(self, prepared: Array) -> list[OrtValue]:
+    def _hear(self, audio: Array, short: bool) -> list[OrtValue]:
         if self.fallen_back is None:
             try:
-                states = self._states(prepared)
+                states = self._states(audio, short)
             except NpuUnavailable as error:
                 self.fallen_back = str(error)
                 self.device = self._on_cpu
@@ -94,6 +94,10 @@ class HybridBackend(OnnxBackend):
                 logger.info("a window is encoded on the CPU: %s", error)
             else:
                 return run_encoder(self._encoder, self.cross, "states", states[None])
+        return super()._hear(audio, short)
+
+    def _listen(self, prepared: Array) -> list[OrtValue]:
+        """On the CPU, which alone takes features."""
         with self._making:
             if self._whole is None:
                 self._whole = load_session(self._whole_encoder(), "cpu", self._threads)

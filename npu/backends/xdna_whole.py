@@ -39,9 +39,13 @@ class NpuBackend:
     """A resident model. What goes on on the CPU where the NPU fails is `FailoverBackend`."""
 
     def __init__(
-        self, architecture: Architecture, states: Callable[[Array], Array], decoder: NpuDecoder, device: str
+        self,
+        architecture: Architecture,
+        states: Callable[[Array, bool], Array],
+        decoder: NpuDecoder,
+        device: str,
     ) -> None:
-        """states: what the encoder makes [states, width] of what it takes."""
+        """states: what the encoder makes [states, width] of audio [n], which may be meant to be short."""
         self.name = architecture.name
         self.device = device
         self._architecture = architecture
@@ -52,7 +56,7 @@ class NpuBackend:
         """audio [n] at 16 kHz through the encoder."""
         if len(audio) > self._architecture.most_samples:
             raise ModelError(f"a window of {len(audio)} samples is longer than {self.name} can hear")
-        return self._decoder.window(self._states(self._architecture.prepare(audio, short)))
+        return self._decoder.window(self._states(audio, short))
 
     def extend(self, cache: Cache, tokens: tuple[int, ...]) -> NDArray[np.float32]:
         """k tokens on top of the cache -> logits [k, vocabulary]."""

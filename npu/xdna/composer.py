@@ -28,7 +28,7 @@ from npu.xdna.composition import (
 from npu.xdna.design import Pattern, Start
 from npu.xdna.gemm import SIDE, SPAN, TILE
 from npu.xdna.oracle import to_bf16
-from npu.xdna.overlay import DEPTH, OBJECT, A, Activation, Operation, Words, header
+from npu.xdna.overlay import DEPTH, OBJECT, A, Activation, Operation, Spectral, Words, header
 from npu.xdna.regions import LANE, Region, View, apart, column_of, columns_of, keys_of, rows_of
 from npu.xdna.streams import gains_of, padded, spread, streamed, turns
 from npu.xdna.target import NPU1
@@ -36,6 +36,8 @@ from npu.xdna.target import NPU1
 WIDE = SIDE * SPAN  # columns that all cores do at a time
 
 Array = NDArray[Any]
+
+_SPECTRAL: Mapping[Said, str] = {Spectral.SQUARE: "square_f32", Spectral.LOGARITHM: "logarithm_f32"}
 
 
 @dataclass(frozen=True)
@@ -101,17 +103,18 @@ class Composer(Composition):
         to: Region,
         *,
         bias: Array | None = None,
-        function: Activation | None = None,
+        function: Activation | Spectral | None = None,
         other: Region | None = None,
         multiplied: bool = False,
         rest: Region | None = None,
+        heard: Callable[[Lengths], int] | None = None,
     ) -> None:
         """function(a @ matrix + bias), plus or times `other`; matrix [depth, n], zeros up to whole spans.
 
-        `other` is as wide as the result, and so is `rest`: what narrowing took away, if it is asked for.
+        `other` is as wide as the result, and so is `rest`: what narrowing took away, if it is asked for. heard: rows
+        of logarithms of which every core keeps the loudest.
         """
         words = _of_product(a, function, other, multiplied, rest)
-        head = self._header(Operation.PRODUCT, words)
         width = whole_spans(matrix.shape[1])
         place = self._constants.place((name,), lambda: streamed(padded(matrix, a.depth, width), bias))
         passed = _Passed(a.depth // DEPTH + 1 + (2 * SIDE if other else 0), 2 if rest else 1)
@@ -119,7 +122,10 @@ class Composer(Composition):
         moves = Moves()
 
         def of_shim(i: int, m: int, n: int) -> Iterator[Start]:
-            yield from self._led(i, head, passed, rows_of(i, a, m + i * TILE))
+            row = m + i * TILE
+            said = words if heard is None else words | _sought(heard, row)
+            head = self._header(Operation.PRODUCT, said)
+            yield from self._led(i, head, passed, rows_of(i, a, row))
             at = place + (n // TILE + i) * run
             yield Start(f"B{i}", "constants", Pattern((run,), (1,), at))
             if other is not None:
@@ -199,8 +205,7 @@ class Composer(Composition):
         rows: Callable[[Lengths], int],
     ) -> None:
         """All rows that count together; rows: how many they are."""
-        partials = self.region(SIDE * SPAN, TILE)  # of each column of cores 256 x 64, of which little is used
-        partials = replace(partials, width=TILE)
+        partials = self._partials()
         rounds, spans = x.width // SPAN, range(0, x.rows, SPAN)
         moves = Moves()
 
@@ -210,11 +215,6 @@ class Composer(Composition):
             yield self._head(i, self._header(Operation.GROUP_SUMS, words))
             yield rows_of(i, x.view(), m + i * TILE)
 
-        def given_away(i: int) -> Iterator[Start]:
-            yield self._head(i, self._header(Operation.GROUP_OUT, {}))
-            part = Pattern((SPAN * TILE,), (1,), partials.offset + i * SPAN * TILE)
-            yield Start(f"C{i}", "work", part)
-
         def share(lengths: Lengths) -> float:
             return 1 / (rows(lengths) * len(gain))
 
@@ -222,18 +222,17 @@ class Composer(Composition):
             Operation.GROUP_NORM,
             {Words.STEPS: rounds, Words.SHARE: share},
         )
-        cores = Pattern((SIDE * SIDE, OBJECT // SIDE**2), (TILE * TILE, 1), partials.offset)
 
         def normalised(i: int, m: int) -> Iterator[Start]:
             yield self._head(i, head)
-            yield Start(f"A{i}", "work", cores)
+            yield Start(f"A{i}", "work", of_all(partials))
             yield rows_of(i, x.view(), m + i * TILE)
             yield from self._normalised(name, i, x, gain, offset, to, m)
 
         for m in spans:
             moves.together(partial(summed, m=m))
         moves.settle()
-        moves.together(given_away)
+        moves.together(partial(self._given_away, partials))
         moves.settle()
         for m in spans:
             moves.together(partial(normalised, m=m))
@@ -342,6 +341,15 @@ class Composer(Composition):
             yield self._head(i, head)
             yield from rows
 
+    def _partials(self) -> Region:
+        """Room for what cores give away of a group: 64 x 64 each, of which little is used."""
+        return self.region(SPAN, SPAN)
+
+    def _given_away(self, partials: Region, i: int) -> Iterator[Start]:
+        """That of a column of cores."""
+        yield self._head(i, self._header(Operation.GROUP_OUT, {}))
+        yield Start(f"C{i}", "work", Pattern((SPAN * TILE,), (1,), partials.offset + i * SPAN * TILE))
+
     def _normalised(
         self, name: str, i: int, x: Region, gain: Array, offset: Array | None, to: Region, m: int
     ) -> list[Start]:
@@ -352,6 +360,11 @@ class Composer(Composition):
         return [gains, columns_of(i, to, m, rounds)]
 
 
+def of_all(partials: Region) -> Pattern:
+    """A tile of A with the beginning of what each core gave away."""
+    return Pattern((SIDE * SIDE, OBJECT // SIDE**2), (TILE * TILE, 1), partials.offset)
+
+
 @cache
 def _of_each(keys: Callable[[Lengths], int | Counts]) -> Callable[[Lengths], Counts]:
     """[64]: of each query."""
@@ -359,7 +372,11 @@ def _of_each(keys: Callable[[Lengths], int | Counts]) -> Callable[[Lengths], Cou
 
 
 def _of_product(
-    a: View, function: Activation | None, other: Region | None, multiplied: bool, rest: Region | None
+    a: View,
+    function: Activation | Spectral | None,
+    other: Region | None,
+    multiplied: bool,
+    rest: Region | None,
 ) -> dict[Words, Said]:
     """Words of its header."""
     return {
@@ -371,10 +388,16 @@ def _of_product(
     }
 
 
+def _sought(rows: Callable[[Lengths], int], first: int) -> dict[Words, Said]:
+    """Words of logarithms of 64 rows from the first on."""
+    return {Words.HEARD: within(rows, first), Words.ANEW: int(first < SPAN)}
+
+
 def _calls_of_product(words: Mapping[Words, Said]) -> Counter[str]:
     """Of one span."""
     calls = Counter(keep_header=1, zero_f32=1, start_f32=1, narrow_bf16=1)
-    calls["activate_f32"] = int(words[Words.FUNCTION] != 0)
+    if words[Words.FUNCTION]:
+        calls[_SPECTRAL.get(words[Words.FUNCTION], "activate_f32")] = 1
     for kernel, times, word in (
         ("gemm_bf16", 1, Words.STEPS),
         ("join_half_f32", 2, Words.OTHER),

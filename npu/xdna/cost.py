@@ -81,7 +81,6 @@ class Unit(Enum):
 
     I8 = "8-bit products"
     BF16 = "bf16 products"
-    I16 = "16-bit products"
     I16_I8 = "16-bit times 8-bit products"
     ROW = "one row times a matrix"  # as fast as weights are loaded
 
@@ -116,12 +115,10 @@ class Machine:
 
 
 def _units(i8: float, bf16: float, row: float) -> Mapping[Unit, float]:
-    """At most, a cycle: 256 in 8 bits, 128 of 16 by 8 bits and in bf16, 64 in 16 bits (AMD's AIE API: 4 x 8 x 8, 4 x 4 x 8,
-    4 x 8 x 4 and 4 x 4 x 4). What has no published rate is as far below its own as its like.
+    """At most, a cycle: 256 in 8 bits, 128 of 16 by 8 bits and in bf16 (AMD's AIE API: 4 x 8 x 8, 4 x 4 x 8 and 4 x 8 x 4).
+    What has no published rate is as far below its own as its like.
     """
-    return MappingProxyType(
-        {Unit.I8: i8, Unit.I16_I8: i8 / 2, Unit.BF16: bf16, Unit.I16: bf16 / 2, Unit.ROW: row}
-    )
+    return MappingProxyType({Unit.I8: i8, Unit.I16_I8: i8 / 2, Unit.BF16: bf16, Unit.ROW: row})
 
 
 def _loops(move: float, total: float, function: float, weight: float) -> Mapping[Loop, float]:
@@ -257,12 +254,14 @@ KERNELS: Mapping[str, Kernel] = MappingProxyType(
         "few_plain": Kernel(vectors=(2 * 3 + 5) * _HALF // 32),
         "few_gemm": Kernel(16 * _TILE, Unit.I16_I8),
         "few_finish": Kernel(vectors=(23 + 2 * _PARTS) * _VECTORS // 4),  # of one group of columns
+        # and log-mel, with its sums in bf16
+        "square_f32": Kernel(vectors=_VECTORS * (_PRODUCT + 2)),
+        "logarithm_f32": Kernel(vectors=_VECTORS * (22 + 2 * _PARTS)),
+        "loudest_f32": Kernel(elements=16, loop=Loop.SUM, scalar=1),
+        "lift_bf16": Kernel(vectors=16 * _HALF // 32),
         # both
         "keep_header": Kernel(vectors=16),
         "keep_tile_bf16": Kernel(vectors=_VECTORS // 2),
-        # log-mel: bins in 16 bits, and the filters over them
-        "gemm_i16": Kernel(16 * _TILE, Unit.I16),
-        "mel_i16": Kernel(elements=16 * (256 + 2 * 201), loop=Loop.SUM, scalar=3),
     }
 )
 

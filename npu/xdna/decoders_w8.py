@@ -26,6 +26,7 @@ from npu.xdna.windows import Crossed, Windows, WindowsComposer
 
 Array = NDArray[Any]
 
+
 class ComposerW8(FewComposer, WindowsComposer):
     """Of both kinds of stages."""
 

@@ -17,7 +17,7 @@ from npu.xdna.composition import Constants
 from npu.xdna.design import Design
 from npu.xdna.design import Sequence as HostSequence
 from npu.xdna.encoders import Plan, moonshine, moonshine_stem, whisper
-from npu.xdna.oracle import from_bf16, to_bf16
+from npu.xdna.oracle import from_bf16
 from npu.xdna.overlay import overlay
 from npu.xdna.runtime import Built, Command, Npu
 from streaming.errors import ModelError
@@ -95,9 +95,11 @@ class Encoder:
         for buffer in self._buffers.values():
             buffer.to_device()
 
-    def states(self, prepared: Array) -> NDArray[np.float32]:
-        """What the model's encoder takes -> [states, width]; ModelError when it is too long, NpuUnavailable."""
-        values, lengths = self._encoder.plans[0].laid(prepared)
+    def states(self, audio: Array, short: bool = False) -> NDArray[np.float32]:
+        """audio [n] at 16 kHz, of a fixed context or `short` -> [states, width]; ModelError when it is too long,
+        NpuUnavailable.
+        """
+        values, lengths = self._encoder.plans[0].laid(audio, short)
         fitting = [plan for plan in self._encoder.plans if plan.states >= lengths["states"]]
         if not fitting:
             raise ModelError(
@@ -107,8 +109,10 @@ class Encoder:
         with self._one:
             self._give("headers", 0, plan.composer.headers(lengths))
             room = np.zeros(plan.into.rows * plan.into.width, np.uint16)
-            room[: values.size] = to_bf16(values).ravel()
+            room[: values.size] = values
             self._give("work", plan.into.offset, room)
+            for rows in plan.blank:
+                self._give("work", rows.offset, np.zeros(rows.rows * rows.width, np.uint16))
             buffers = tuple(self._buffers.values())
             self._npu.run(self._built, [Command(name, buffers) for name in self._encoder.dispatches(plan)])
             return self._taken(plan, lengths["states"])

@@ -12,19 +12,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from npu.mel import frames_in
+from npu.moonshine import rows as heard_rows
 from npu.weights import Convolution, EncoderLayer, Norm, Weights
-from npu.whisper_weights import FRAMES_PER_STATE, WhisperWeights
+from npu.whisper_weights import FRAMES_PER_STATE, WhisperWeights, spectrogram_of
 from npu.xdna.composer import Composer, Seen
-from npu.xdna.composition import Constants, Lengths
+from npu.xdna.composition import Constants, Lengths, whole_spans
+from npu.xdna.features import HOP_VALUES, ROWS_BEHIND, FeatureComposer, heard
 from npu.xdna.gemm import SIDE, SPAN
 from npu.xdna.lanes import in_lanes, own, projections
-from npu.xdna.overlay import DEPTH, Activation
+from npu.xdna.oracle import to_bf16
+from npu.xdna.overlay import DEPTH, Activation, Bits
 from npu.xdna.regions import LANE, Region, View
 
 Array = NDArray[Any]
 
 STEM, LAYERS = "stem", "layers"  # the two dispatches
-_STEM = "convolution"  # begins the names of its units
+_FEATURES = "log-mel"
+_STEM = (_FEATURES, "convolution")  # begin the names of its units
 _HOP, _REACH = 64, 127  # samples, of Moonshine's first convolution
 _ROWS_PER_STATE = 6
 
@@ -35,12 +40,13 @@ class Plan:
 
     composer: Composer
     laid: Callable[
-        [Array], tuple[Array, Lengths]
-    ]  # what the host writes for what an encoder takes, and its lengths
+        [Array, bool], tuple[Bits, Lengths]
+    ]  # audio [n] at 16 kHz, whether short -> what the host writes, and its lengths
     into: Region  # where
     out: Region
     width: int  # of the states
     states: int  # at most
+    blank: tuple[Region, ...] = ()  # rows of zeros, where plans for other lengths have their activations
 
     @property
     def units(self) -> tuple[str, ...]:
@@ -60,10 +66,7 @@ def states_of(rows: int) -> int:
 
 
 def moonshine(weights: Weights, heads: int, constants: Constants, spans: int) -> Plan:
-    """Moonshine, for up to 256 states a span but two; it takes [rows + 1, 64] samples.
-
-    lengths: `rows` of the first convolution, `states`.
-    """
+    """Moonshine, for up to 256 states a span but two. lengths: `rows` of the first convolution, `states`."""
     plan = moonshine_stem(weights, constants, spans)
     angles = np.arange(plan.out.rows, dtype=np.float32)[:, None] * weights.frequencies
     layers, last = weights.encoder, weights.encoder_norm
@@ -98,31 +101,35 @@ def moonshine_stem(weights: Weights, constants: Constants, spans: int) -> Plan:
         composer.product(name, seen, _flat(convolution), to, bias=convolution.bias, function=Activation.GELU)
         x = to
 
-    def laid(prepared: Array) -> tuple[Array, Lengths]:
+    def laid(audio: Array, short: bool) -> tuple[Bits, Lengths]:
+        prepared = heard_rows(audio, short)
         rows = len(prepared) - 1
-        return prepared, {"rows": rows, "states": states_of(rows)}
+        return to_bf16(prepared).ravel(), {"rows": rows, "states": states_of(rows)}
 
     return Plan(composer, laid, samples, x, width, states - 2)
 
 
 def whisper(weights: WhisperWeights, constants: Constants, spans: int) -> Plan:
-    """Whisper, for up to 256 states a span; it takes features [frames, bins]. lengths: `states`."""
-    composer = Composer(constants)
+    """Whisper, for up to 256 states a span. lengths: `frames`, `states`."""
+    composer = FeatureComposer(constants)
     sizes = weights.sizes
     states, width = spans * SPAN, sizes.width
     bins = -(-sizes.bins // DEPTH) * DEPTH
     first, second = weights.stem()
     taps = first.kernel.shape[2]
-    features = composer.input(FRAMES_PER_STATE * states + taps, bins)
+    frames = FRAMES_PER_STATE * states
+    samples = composer.input(frames + ROWS_BEHIND, HOP_VALUES)
 
+    composer.unit(_FEATURES)
+    silence = composer.input(1, whole_spans(bins))  # what the first convolution sees before the first frame
+    features = composer.region(frames, bins, more_rows=taps)
+    composer.log_mel(samples, sizes.bins, features, lambda n: int(n["frames"]))
     composer.unit("convolution 1")
     matrix = np.zeros((taps, bins, width), np.float32)
     matrix[:, : sizes.bins] = first.kernel.transpose(2, 1, 0)
-    before = composer.input(
-        1, -(-width // SPAN) * SPAN
-    )  # what the second convolution sees before the first row
-    x = composer.region(FRAMES_PER_STATE * states, width, more_rows=taps)
-    seen = View(features.offset, bins, taps * bins)
+    before = composer.input(1, whole_spans(width))  # what the second convolution sees before the first row
+    x = composer.region(frames, width, more_rows=taps)
+    seen = replace(features, offset=silence.offset).convolved(1, taps, bins)
     composer.product(
         "convolution 1", seen, matrix.reshape(-1, width), x, bias=first.bias, function=Activation.GELU
     )
@@ -137,11 +144,15 @@ def whisper(weights: WhisperWeights, constants: Constants, spans: int) -> Plan:
     norm = weights.norm("model.encoder.layer_norm")
     out = _layers(composer, to, width, sizes.encoder_heads, layers, norm, None)
 
-    def laid(prepared: Array) -> tuple[Array, Lengths]:
-        wide = np.pad(prepared, ((1, 0), (0, bins - prepared.shape[1])))  # a row of zeros before the first
-        return wide, {"states": len(prepared) // FRAMES_PER_STATE}
+    shape = spectrogram_of(sizes)
 
-    return Plan(composer, laid, features, out, width, min(states, sizes.states))
+    def laid(audio: Array, short: bool) -> tuple[Bits, Lengths]:
+        frames = max(shape.frames_for(len(audio), short), frames_in(len(audio)))
+        return heard(audio, frames), {"frames": frames, "states": frames // FRAMES_PER_STATE}
+
+    behind = replace(features, offset=features.offset + features.rows * features.width, rows=1)
+    blank = (silence, behind, before)
+    return Plan(composer, laid, samples, out, width, min(states, sizes.states), blank)
 
 
 def _layers(

@@ -19,7 +19,7 @@ class MixedEncoder:
     layers: Layers
     quantised: QuantisedEncoder
 
-    def states(self, prepared: Array) -> Array:
-        """What the model's encoder takes -> [states, width]; ModelError when it is too long, NpuUnavailable."""
-        frames = fixed(self.convolutions.states(prepared), self.quantised.sound_bits)
+    def states(self, audio: Array, short: bool = False) -> Array:
+        """audio [n] at 16 kHz -> [states, width]; ModelError when it is too long, NpuUnavailable."""
+        frames = fixed(self.convolutions.states(audio, short), self.quantised.sound_bits)
         return in_float(self.layers.states(frames), self.quantised.last)

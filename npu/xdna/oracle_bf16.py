@@ -30,7 +30,7 @@ def layer_norm_bf16(x: Bits, gain: Floats, offset: Floats) -> Bits:
     mean = summed(values) * share
     scale = reciprocal_deviations(summed(values * values) * share - mean * mean)
     normal = product_of_parts(values - mean[:, None], scale[:, None])
-    (high, low), (above, below) = _parts(normal), _parts(gain)
+    (high, low), (above, below) = parts_of(normal), parts_of(gain)
     return to_bf16(offset + high * above + high * below + low * above)
 
 
@@ -118,7 +118,7 @@ class Seen:
 def attention_bf16(q: Bits, k: Bits, v: Bits, scale: np.float32, seen: Seen) -> Bits:
     """Queries [rows, 64] over keys and values [n * 32, 64]; scale: log2(e) / sqrt(width of the head)."""
     rows = len(q)
-    above, below = _parts(scale)
+    above, below = parts_of(scale)
     scaled = to_bf16(from_bf16(q) * above + from_bf16(q) * below)
     highest, total = np.full(rows, _NONE, np.int64), np.zeros(rows, np.float32)
     o = np.zeros((rows, q.shape[1]), np.float32)
@@ -152,7 +152,7 @@ def rope_bf16(x: Bits, cosine: Bits, sine: Bits) -> Bits:
 
 def product_of_parts(x: Floats, y: Floats | np.float32) -> Floats:
     """x * y within 2^-15: each as two numbers in bf16, of which the product of the lower ones is left out."""
-    (high, low), (above, below) = _parts(x), _parts(y)
+    (high, low), (above, below) = parts_of(x), parts_of(y)
     found: Floats = high * above + high * below + low * above
     return found
 
@@ -195,7 +195,8 @@ def reciprocal_bf16(x: Floats) -> Floats:
     return found
 
 
-def _parts(x: Floats | np.float32) -> tuple[Floats, Floats]:
+def parts_of(x: Floats | np.float32) -> tuple[Floats, Floats]:
+    """As two numbers in bf16, of which 16 bits are exact."""
     high = _rounded(x)
     return high, _rounded(x - high)
 

@@ -69,6 +69,7 @@ class Operation(IntEnum):
     PASS = (
         9  # nothing: what comes for the others of a column passes, and something is given away where they do
     )
+    LIFT = 10  # rows to no less than so far below the loudest of all cores, and to nothing behind those that count
     FEW = 11  # a product of at most 16 rows with weights in 8 bits: `few` lays out both
 
 
@@ -83,10 +84,19 @@ class Words(IntEnum):
     OWN_STEPS = 3  # of 32 keys that belong to the queries
     SCALE, ROWS, TILES = 4, 4, 4  # of attention, in float; rows that count in a group; tiles of a norm's rows
     WIDE = 4  # 1 where what narrowing takes away of a product is given away too
-    FUNCTION = 5  # an `Activation` that follows a product, or 0
+    FUNCTION = 5  # an `Activation` or a `Spectral` that follows a product, or 0
     GROUPS, BEGINS = 5, 5  # of keys, which have 32 in turn; 1 where a group of rows begins
-    QUERIES, BEFORE = 6, 6  # tiles of weights of the rows of cores before, for 64 of depth
-    SHARED, OWN = 7, 7  # queries of a group; tiles of weights of one's own
+    QUERIES, HEARD, BEFORE = (
+        6,
+        6,
+        6,
+    )  # rows of logarithms whose loudest is sought; tiles of weights of the rows of cores
+    # before, for 64 of depth
+    SHARED, ANEW, OWN = (
+        7,
+        7,
+        7,
+    )  # queries of a group; 1 where that search begins; tiles of weights of one's own
     ALONE, AFTER = 8, 8  # 1 where a query sees its own key alone; tiles of weights of the rows behind
     NORMAL = 9  # 1 where few rows are normalised, 0 where they are multiplied by a factor
     BITS = 10  # of fraction, or of the largest magnitude
@@ -100,6 +110,13 @@ class Activation(IntEnum):
     GELU = 1
     SILU = 2
     TANH = 3
+
+
+class Spectral(IntEnum):
+    """What may follow a product on the way from samples to features."""
+
+    SQUARE = 4
+    LOGARITHM = 5  # as Whisper scales it, no lower than that of 1e-10
 
 
 def header(words: Mapping[int, int | float | NDArray[np.int64]]) -> Bits:
@@ -157,6 +174,10 @@ def overlay(stacks: Mapping[str, int], sequences: tuple[Sequence, ...]) -> Desig
         "few_plain": ("few.cc", (A, _STATISTICS, _KEYS)),
         "few_gemm": ("few.cc", (_KEYS, B, _KEPT, _STATISTICS, _SUMS)),
         "few_finish": ("few.cc", (B, _STATISTICS, _SUMS)),
+        "square_f32": ("log_mel.cc", (_SUMS,)),
+        "logarithm_f32": ("log_mel.cc", (_SUMS, _KEPT, _TOTAL)),
+        "loudest_f32": ("log_mel.cc", (A, _TOTAL)),
+        "lift_bf16": ("log_mel.cc", (A, _KEPT, _TOTAL, C, None)),
     }
     functions = tuple(
         Function(name, source, blocks, stacks[name]) for name, (source, blocks) in kinds.items()
@@ -197,6 +218,13 @@ class _Core(Core):
                         Repeat(_word(Words.STEPS), self._passing(self._b)),
                         Repeat(_word(Words.GIVEN), self._passing(self._c)),
                     ),
+                ),
+            ),
+            Operation.LIFT: (
+                *self._passing(self._a, call("loudest_f32", Held(self._a), "total")),
+                self._by_columns(
+                    lambda half: call("lift_bf16", Held(self._a), "kept", "total", Held(self._c), half),
+                    self._c,
                 ),
             ),
             Operation.TURN: (
@@ -260,14 +288,18 @@ class _Core(Core):
 
     def _ended(self) -> tuple[Step, ...]:
         """What follows a product. Every row's half of what is joined comes down the column."""
-        activate = call("activate_f32", "sums", _word(Words.FUNCTION))
+        following = {
+            int(function): call("activate_f32", "sums", _word(Words.FUNCTION)) for function in Activation
+        }
+        following[Spectral.SQUARE] = call("square_f32", "sums")
+        following[Spectral.LOGARITHM] = call("logarithm_f32", "sums", "kept", "total")
         halves: list[Step] = []
         for row in range(SIDE):
             for which in range(2):
                 join = call("join_half_f32", Held(self._b), "sums", which, _word(Words.MULTIPLIED))
                 halves += self._passing(self._b, *((join,) if row == self._row else ()))
         return (
-            Choose(_word(Words.FUNCTION), {int(function): (activate,) for function in Activation}),
+            Choose(_word(Words.FUNCTION), {function: (step,) for function, step in following.items()}),
             Choose(_word(Words.OTHER), {1: tuple(halves)}),
             *self._passing(self._c, call("narrow_bf16", "sums", Held(self._c))),
             Choose(

@@ -33,8 +33,6 @@ from npu.xdna.forecast import (
 from npu.xdna.gemm import SPAN
 from npu.xdna.layers_i8 import layers_plan
 from npu.xdna.lockstep import fewer_in_lockstep
-from npu.xdna.mel_design import Window, mel_design
-from npu.xdna.mel_design import stages as mel_stages
 from npu.xdna.overlay import overlay
 from npu.xdna.quant import QuantisedEncoder
 from npu.xdna.shapes import (
@@ -81,7 +79,6 @@ class Prediction:
     decoder: Precision
     lockstep: Lockstep
     found: tuple[Transcription, ...]  # on each of MACHINES
-    features: StageCost | None  # log-mel on Hawk Point, by an overlay of its own; in none of the sums
 
     def on(self, machine: Machine) -> Transcription:
         """On one of them."""
@@ -147,8 +144,7 @@ def predict(question: Question) -> Prediction:
     )
     encoding, decoding = _encoding(model, question.precision), _decoding(model, decoder, lockstep)
     found = tuple(Transcription(encoding(each), decoding(each), seconds) for each in MACHINES)
-    features = None if sizes is None else _features(Window(states * FRAMES_PER_STATE, sizes.bins))
-    return Prediction(named.name, seconds, question.precision, decoder, lockstep, found, features)
+    return Prediction(named.name, seconds, question.precision, decoder, lockstep, found)
 
 
 def _openings(asked: tuple[int, ...], batch: int) -> tuple[int, int]:
@@ -194,11 +190,6 @@ def _decoding(model: _Model, precision: Precision, lockstep: Lockstep) -> Callab
     if precision is Precision.BF16:
         return DecoderStages(model.parts, lockstep, _Places()).decoding
     return lambda machine: model.decoder.decoding(lockstep, precision, machine)
-
-
-def _features(window: Window) -> StageCost:
-    (stage,) = mel_stages(window)
-    return price(mel_design(_NO_STACKS, (window,)), stage, window.arguments, EXPECTED)
 
 
 def _costs(composer: Composition, units: tuple[str, ...], machine: Machine) -> tuple[StageCost, ...]:

@@ -18,7 +18,7 @@ from npu.backends.reference import ReferenceBackend
 from npu.backends.xdna import moonshine_design
 from npu.embedded import package_folder
 from npu.lean import shipped_weights
-from npu.moonshine import TINY, rows
+from npu.moonshine import TINY
 from npu.weights import Weights
 from npu.xdna.design import Design
 from npu.xdna.encoder import Encoder, EncoderDesign
@@ -78,7 +78,7 @@ class Speech:
         taken = []
         for _ in range(_TIMES):
             begun = perf_counter()
-            states = encoder.states(rows(audio, False))
+            states = encoder.states(audio)
             taken.append(perf_counter() - begun)
         close = _cosine(states, ReferenceBackend(TINY, _weights()).encode(audio).states)
         if not close >= CLOSE:

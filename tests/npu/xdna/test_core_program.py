@@ -31,7 +31,6 @@ from npu.xdna.design import (
     Worker,
 )
 from npu.xdna.gemm import gemm
-from npu.xdna.mel_design import Window, mel_design
 from npu.xdna.operations import Integer, Integers, Operation, Region, Symbol, Value
 from npu.xdna.overlay import overlay
 
@@ -240,7 +239,6 @@ def agrees(design: Design, worker: Worker) -> int:
 STACKS: Mapping[str, int] = Counter()
 DESIGNS: Mapping[str, Callable[[], Design]] = {
     "gemm": lambda: gemm(STACKS, ()),
-    "log-mel": lambda: mel_design(STACKS, (Window(20, 80),)),
     "overlay": lambda: overlay(STACKS, ()),
     "overlay in 8 bits": lambda: overlay_i8.overlay(STACKS, ()),
 }

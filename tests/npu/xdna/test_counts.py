@@ -15,8 +15,6 @@ from npu.xdna.cost import KERNELS
 from npu.xdna.counts import busiest, counted, disagreements
 from npu.xdna.design import Stage, Tile
 from npu.xdna.gemm import SIDE, TILE, Shape, core, gemm, header
-from npu.xdna.mel_design import Window, mel_design, stages
-from npu.xdna.mel_design import header as mel_header
 from npu.xdna.overlay import overlay
 from npu.xdna.quant import Heads, Normalisation, Product
 from npu.xdna.regions import LANE
@@ -119,12 +117,3 @@ def test_stages_in_8_bits() -> None:
     memory = {name: np.zeros(block.bytes, np.uint8) for name, block in sequence.arguments.items()}
     memory["headers"] = composer.headers({"rows": 300})
     assert not disagreements(design, sequence, composer.units["all"], memory, Idle())
-
-
-def test_stages_of_log_mel() -> None:
-    """Two rounds of 256 frames."""
-    window = Window(300, 80)
-    design = mel_design(dict.fromkeys(KERNELS, 0), (window,))
-    memory = {name: np.zeros(block.bytes, np.uint8) for name, block in window.arguments.items()}
-    memory["header"] = mel_header(window, 0).view(np.uint8)
-    assert not disagreements(design, design.sequences[0], stages(window), memory, Idle())

@@ -62,7 +62,10 @@ class Both:
         self.npu, (built,) = emulated(kernels, design.design(kernels.stacks))
         self.reference, self.rules = reference, rules
         self.decoder = Decoder(self.npu, built, design)
-        self.backend = NpuBackend(reference._architecture, reference._states, self.decoder, self.npu.name)
+        self.backend = NpuBackend(reference._architecture, self._states, self.decoder, self.npu.name)
+
+    def _states(self, audio: Array, short: bool) -> Array:
+        return self.reference.encode(audio, short).states
 
     def windows(self, *clips: Array, short: bool = False) -> list[tuple[ReferenceEncoded, Any]]:
         """Each by the reference, and on the NPU."""

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from npu.checkpoint import Checkpoint
+from npu.moonshine import TINY
 from npu.weights import Weights
 from npu.whisper import architecture_of
 from npu.xdna.check import check
@@ -23,6 +24,7 @@ from npu.xdna.mixed_encoder import MixedEncoder
 from npu.xdna.quant import QuantisedEncoder, quantise
 from streaming.containers import decode_container
 from streaming.errors import ModelError
+from streaming.window import SAMPLE_RATE
 
 Array = NDArray[np.float32]
 
@@ -74,13 +76,14 @@ def test_the_whole_encoder(
     weights: Weights,
     moonshine: FloatEncoder,
     quantised: QuantisedEncoder,
-    spoken: Array,
+    clips: dict[str, Array],
 ) -> None:
     """The convolutions in bf16, the layers in 8 bits: two designs on one NPU, and near float32."""
     stem, design = EncoderDesign.moonshine_stem(weights, (1,)), LayersDesign(quantised, (1,))
     npu, built = emulated(kernels, stem.design(kernels.stacks), design.design(kernels.stacks))
     encoder = MixedEncoder(Encoder(npu, built[0], stem), Layers(npu, built[1], design), quantised)
-    found, expected = encoder.states(spoken), moonshine.states(spoken)
+    audio = clips["two_cities"][: 3 * SAMPLE_RATE]
+    found, expected = encoder.states(audio), moonshine.states(TINY.prepare(audio, False))
     assert found.shape == expected.shape
     assert cosine(found, expected) > 0.999
 

@@ -45,7 +45,6 @@ from npu.xdna.design import (
 from npu.xdna.dialect.verifier import verify
 from npu.xdna.encoder import EncoderDesign
 from npu.xdna.gemm import Shape, gemm
-from npu.xdna.mel_design import Window, mel_design
 from npu.xdna.mlir import module, text
 from npu.xdna.operations import Integer, Integers, Loops, LoopsOfEach, Operation
 from npu.xdna.passthrough import passthrough
@@ -166,8 +165,6 @@ DESIGNS: Mapping[str, Callable[[Weights], Design]] = {
     "single core": lambda _: single_core(Stacks()),
     "gemm": lambda _: gemm(Stacks(), (Shape(256, 128, 512), Shape(512, 64, 256))),
     "in 8 bits": lambda _: in_eight_bits(),
-    "log-mel": lambda _: mel_design(Stacks(), (Window(260, 80), Window(20, 80))),
-    "log-mel, 128": lambda _: mel_design(Stacks(), (Window(3000, 128),)),
     "encoder": encoder,
 }
 

@@ -17,7 +17,7 @@ from npu.xdna.composition import Constants
 from npu.xdna.cost import AS_WRITTEN, EXPECTED, KERNELS, MACHINES, TUNED, Estimate
 from npu.xdna.counts import disagreements
 from npu.xdna.encoders import moonshine
-from npu.xdna.forecast import Precision
+from npu.xdna.forecast import Precision, total
 from npu.xdna.goals import Verdict, goal_of
 from npu.xdna.layers_i8 import layers_plan
 from npu.xdna.overlay import overlay
@@ -103,12 +103,18 @@ def test_an_opening() -> None:
 
 
 def test_features() -> None:
-    """Whisper's could be the NPU's; Moonshine hears the audio itself."""
-    assert predict(Question("moonshine-tiny")).features is None
-    found = predict(Question("whisper-tiny")).features
-    assert found is not None
-    assert found.products == 16 * 672 * 16 * 64 * 64  # a product for each tile of 12 rounds of 256 frames
-    assert 0 < found.time.low < found.time.expected < found.time.high < 0.010
+    """Are the first stages of Whisper's encoder, in no dispatch of their own; Moonshine hears the audio itself."""
+    assert predict(Question("moonshine-tiny")).expected.encoding.stages[0].name == "convolution 1"
+    encoding = predict(Question("whisper-tiny")).expected.encoding
+    assert encoding.dispatches == 2
+    features = [stage for stage in encoding.stages if stage.name.startswith("log-mel")]
+    assert features == list(encoding.stages[:3])
+    spectrum, filtered, _ = (stage.products for stage in features)
+    assert (spectrum, filtered) == tuple(
+        12 * 256 * columns * depth for columns, depth in ((512, 1216), (256, 416))
+    )
+    time = total(stage.time for stage in features)
+    assert 0 < time.low < time.expected < time.high < 0.010
 
 
 def close(said: str, found: Estimate) -> bool:

@@ -311,9 +311,7 @@ struct mmul {
     using lane = typename detail::lane<Tag>::type;
     accum<Tag, size_C> sums;
 
-    template <typename T> AIE_INLINE explicit mmul(const vector<T, size_C> &start, int shift = 0) {
-        sums.from_vector(start, shift);
-    }
+    template <typename T> AIE_INLINE explicit mmul(const vector<T, size_C> &start) { sums.from_vector(start); }
 
     AIE_INLINE void mac(const vector<TA, size_A> &a, const vector<TB, size_B> &b) {
         for (unsigned r = 0; r < M; ++r)
@@ -323,9 +321,7 @@ struct mmul {
                         static_cast<lane>(a.data[r * K + k]) * static_cast<lane>(b.data[k * N + t]);
     }
 
-    template <typename T> AIE_INLINE vector<T, size_C> to_vector(int shift = 0) const {
-        return sums.template to_vector<T>(shift);
-    }
+    template <typename T> AIE_INLINE vector<T, size_C> to_vector() const { return sums.template to_vector<T>(); }
 };
 
 }  // namespace aie
