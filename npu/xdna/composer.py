@@ -364,7 +364,9 @@ def _of_product(
 def _calls_of_product(words: Mapping[Words, Said]) -> Counter[str]:
     """Of one span."""
     calls = Counter(keep_header=1, zero_f32=1, start_f32=1, narrow_bf16=1)
-    calls["activate_f32"] = int(words[Words.FUNCTION] != 0)
+    function = words[Words.FUNCTION]
+    calls["gelu_f32"] = int(function == Activation.GELU)
+    calls["activate_f32"] = int(function in (Activation.SILU, Activation.TANH))
     for kernel, times, word in (
         ("gemm_bf16", 1, Words.STEPS),
         ("join_half_f32", 2, Words.OTHER),

@@ -126,6 +126,7 @@ def overlay(stacks: Mapping[str, int], sequences: tuple[Sequence, ...]) -> Desig
         "zero_f32": ("gemm_bf16.cc", (_SUMS,)),
         "gemm_bf16": ("gemm_bf16.cc", (A, B, _SUMS)),
         "start_f32": ("gemm_bf16.cc", (_SUMS, B)),
+        "gelu_f32": ("gemm_bf16.cc", (_SUMS,)),
         "activate_f32": ("gemm_bf16.cc", (_SUMS, None)),
         "join_half_f32": ("gemm_bf16.cc", (B, _SUMS, None, None)),
         "narrow_bf16": ("gemm_bf16.cc", (_SUMS, C)),
@@ -222,7 +223,14 @@ class _Core(Core):
             call("zero_f32", "sums"),
             summed,
             *(self._each_row(self._b, start) if own_columns else self._passing(self._b, start)),
-            Choose(_word(Words.FUNCTION), {int(function): (activate,) for function in Activation}),
+            Choose(
+                _word(Words.FUNCTION),
+                {
+                    Activation.GELU: (call("gelu_f32", "sums"),),
+                    Activation.SILU: (activate,),
+                    Activation.TANH: (activate,),
+                },
+            ),
             Choose(_word(Words.OTHER), {1: tuple(halves)}),
             *self._passing(self._c, call("narrow_bf16", "sums", Held(self._c))),
             Choose(
