@@ -201,12 +201,12 @@ KERNEL_INLINE void weigh(float *scores, int32_t *fixed, uint16_t *p, float *o, c
         most = aie::max(most, score);
         aie::store_v(fixed + n, score);
     }
-    most = largest_of_rows(most);
-    const auto before = aie::load_v<kBlock>(level);
-    const auto rises = aie::lt(aie::add(before, all(kRoom)), most);
-    const auto now = aie::select(before, aie::bit_and(-kOne, most), rises);
+    const auto before = aie::load_v<kBlock>(level), highest = aie::add(before, all(kRoom));
+    auto now = before;
     auto total = aie::load_v<kBlock>(sum);
-    if (!rises.empty()) {
+    if (!aie::lt(highest, most).empty()) {
+        most = largest_of_rows(most);
+        now = aie::select(before, aie::bit_and(-kOne, most), aie::lt(highest, most));
         const auto down = shrinking(aie::sub(now, before), kScoreBits);
         total = shrunk(total, down);
         for (int n = 0; n < kTile * kRows; n += kBlock) aie::store_v(o + n, shrunk(aie::load_v<kBlock>(o + n), down));

@@ -196,10 +196,10 @@ _POWER = 16 + 4 + 1  # 2^x: fraction, exponent, their product
 _RECIPROCAL = _PARTS + 13
 _GELU = 1 + 1 + 1 + 7 + 3.5  # size, fixed point, place, polynomial (of 32 lanes), what is added
 _WEIGHT = 3 + 0.5 * (2 + 1 + 2 + 3 + 1 + 1)  # fixed point, its largest; of 32 lanes 2^x, in order, summed
-_LEVEL = 16  # the largest of each row, whether it is much larger
-_HIDDEN = (12 + 8 * 3) // 4  # keys that are not seen, one time in four: assumed
-_RESCALED = 17 * 4 // 8  # what was summed before, one time in eight: assumed
-_FOUR_QUERIES = 8 * int(_WEIGHT) + _LEVEL + _HIDDEN + _RESCALED  # and 32 keys
+_LEVEL = 3  # whether a score is much larger
+_HIDDEN = (13 + 8 * 3) // 4  # keys that are not seen, one time in four: assumed
+_RAISED = (18 + 17 * 4) // 8  # the largest of rows, and what was summed before, one time in eight: assumed
+_FOUR_QUERIES = 8 * int(_WEIGHT) + _LEVEL + _HIDDEN + _RAISED  # and 32 keys
 
 KERNELS: Mapping[str, Kernel] = MappingProxyType(
     {
@@ -232,7 +232,7 @@ KERNELS: Mapping[str, Kernel] = MappingProxyType(
         "zero_f32": Kernel(vectors=2 * _VECTORS),
         "start_f32": Kernel(vectors=2 * _VECTORS),
         "gelu_f32": Kernel(vectors=int(_VECTORS * _GELU)),
-        "activate_f32": Kernel(vectors=_VECTORS * (_POWER + 2 * _PRODUCT + _RECIPROCAL + 9)),
+        "activate_f32": Kernel(vectors=_VECTORS * (_POWER + _PRODUCT + _RECIPROCAL + 12)),
         "join_half_f32": Kernel(vectors=3 * _VECTORS // 2),  # added; multiplied it would be more
         "narrow_bf16": Kernel(vectors=_VECTORS),
         "narrow_rest_bf16": Kernel(vectors=4 * _VECTORS),
