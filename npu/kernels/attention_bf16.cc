@@ -1,12 +1,18 @@
 // Attention in bf16 of 64 queries over any number of keys and values, 32 at a time; one head, 64 wide. What lies
 // beyond a narrower head is zero.
 //
-//   scores  = q * k in float, q times a scale first: binary logarithms. Each is a whole number, within +-2^21, and a rest
+//   scores  = q * k in float, q times a scale first: binary logarithms. To be exact to 2^-10 they lie within +-4096
 //   masks   before the maximum: see below
-//   weights = 2^(score - the largest whole number so far), in bf16; they are summed as they are, and times v, in float
-// The largest is a whole number, so that what was summed before is divided by a power of two where a larger one comes.
+//   weights = 2^(score - level - 81), in bf16; they are summed as they are, and times v, in float
+// The level of a query is a whole number, so that what was summed before is divided by a power of two where it rises. It
+// is the largest score's, rounded down, of those keys that came first; and where one comes that is larger by more than 16
+// it is that one's. 81 is arbitrary: so little that a weight 2^-46 as large as one at the level is zero in bf16.
 // A query that sees no key gets zero, and so do those from `queries` on. Four queries that see none of the keys at hand
 // are passed over.
+//
+// A power of two takes few integer instructions. To add kZero to a score leaves it as a fixed-point number in the bits of
+// a float. Less the level, its whole part is the exponent of the weight, and the rest m becomes the fraction, which is
+// m + m (-0.3472 + 0.3395 m) for 2^m - 1: within 0.9 of bf16's last place, rounding included.
 //
 // Keys come in two parts. Of the first, queries see as many as their own word says; they may be those of several groups,
 // of which each has 32 in turn. The second part belongs to the queries themselves, one to each: they see those up to their
@@ -16,8 +22,8 @@
 //   [4][16][8][4]: keys by eights, width by fours, as a tile of B comes; o, out [16][16][4][4]
 //   kept, words: 1: steps of the first part, 4: log2(e) / sqrt(width of the head) in float, 5: groups, 6: queries, 7:
 //     queries of a group, 8: 1 where a query sees its own key alone, 64 and on: keys of each query
-//   statistics: [64][4] the largest whole number so far, [64][4] the sum of weights in float, each four times, and how
-//     many steps are done
+//   statistics: [64][4] the level in fixed point, [64][4] the sum of weights in float, each four times, and how many
+//     steps are done
 //   scratch: 1.25 KB; the object that `out` will lie in, before it does
 #include "bf16.h"
 
@@ -27,10 +33,19 @@ constexpr int kScoresN = kStep / kColumnsBf16, kWidthN = kTile / kColumnsBf16;
 constexpr int kBlock = kRows * kColumnsBf16, kBlockA = kRows * kDepth;
 constexpr int kSums = kTile * kColumnsBf16, kNext = 2 * kSums;       // of statistics: sums of weights, the next step
 constexpr int kPast = 1, kScale = 4, kGroups = 5, kQueries = 6, kShared = 7, kAlone = 8, kKeys = 64;  // of kept
-constexpr int32_t kLimit = 1 << 21;      // of scores
-constexpr float kLeast = 0.5f;           // the largest weight is more, so a sum is more or zero
-constexpr int32_t kMasked = -(1 << 30);  // a key that is not seen
-constexpr int32_t kNone = -(1 << 29);    // the largest of no scores: far from both
+constexpr int kScoreBits = 10;                    // after the point, of a score in fixed point
+constexpr int32_t kOne = 1 << kScoreBits;
+constexpr float kZero = 1.5f * (1 << (kFractionFloat - kScoreBits));  // of a score
+constexpr int32_t kDeepest = 46 * kOne;           // below the level: what weighs nothing
+constexpr int32_t kRoom = 16 * kOne;              // above it: what does not raise it
+constexpr int32_t kUnseen = 0, kNone = kDeepest;  // the score of a key that is not seen, the level where none was
+constexpr float kLeast = 0x1p-82f;                // the largest weight is more, so a sum is more or zero
+
+// 2^m - 1 = m + kFitted + m (kSlope + kCurve m), of which bends, the last factor, have kBendBits after the point.
+constexpr int kBendBits = 13, kCurveBits = 12;
+constexpr int32_t kFitted = 3, kSlope = -2844;
+constexpr int16_t kCurve = 11125;
+constexpr int kWeightBits = kScoreBits + kBendBits - kFractionBf16;  // that are rounded off
 
 #ifdef __AIE__
 
@@ -118,6 +133,10 @@ KERNEL_INLINE Keys keys_of(const int32_t *kept, int step) {
     return {past, first, lowest, most < kept[kQueries] ? most : kept[kQueries]};
 }
 
+KERNEL_INLINE bool sees_all(const Seen *four) {
+    return four[0].count() + four[1].count() + four[2].count() + four[3].count() == kRows * kStep;
+}
+
 KERNEL_INLINE Seen seen_by(int query, const Keys &keys, const int32_t *kept) {
     if (query < keys.lowest || query >= keys.most) return {0, 0};
     const int all = keys.past ? kept[kKeys + query] : query + 1;
@@ -146,42 +165,67 @@ KERNEL_INLINE Ints largest_of_rows(const Ints &x) {
     return aie::concat(first, second);
 }
 
-// Scores [8][4][4] of four queries to weights p [4][4][8]; what was summed before shrinks where a larger one comes.
-KERNEL_INLINE void weigh(const float *scores, int32_t *wholes, uint16_t *p, float *o, const Seen *seen,
-                         int32_t *largest, float *sum) {
+using Fixed = aie::vector<int32_t, 2 * kBlock>;
+using FixedSums = aie::accum<acc32, 2 * kBlock>;
+using Weights = aie::vector<bfloat16, 2 * kBlock>;
+
+KERNEL_INLINE Weights weights_of(const Fixed &scores, const Fixed &zero) {
+    const auto logarithm = aie::sub(FixedSums(scores), zero).to_vector<uint16_t>();
+    const auto rest = aie::bit_and(static_cast<uint16_t>(kOne - 1), logarithm).cast_to<int16_t>();
+    const FixedSums slope(aie::broadcast<int32_t, 2 * kBlock>(kSlope * (1 << kCurveBits)));
+    const auto bend = aie::mac(slope, rest, kCurve).to_vector<int16_t>(kCurveBits);
+    const FixedSums straight(logarithm, kBendBits);
+    return aie::mac(straight, rest, bend).to_vector<uint16_t>(kWeightBits).cast_to<bfloat16>();
+}
+
+// Of scores [8][4][4] those of keys that are not seen become so low that they are.
+KERNEL_INLINE void hide(float *scores, const Seen *seen) {
     const auto from = by_row(seen[0].from, seen[1].from, seen[2].from, seen[3].from);
     const auto count = by_row(seen[0].count(), seen[1].count(), seen[2].count(), seen[3].count()).cast_to<uint32_t>();
-    auto *weights = reinterpret_cast<bfloat16 *>(p);
     auto key = aie::sub(aie::load_v<kBlock>(kKeyOfLane), from.cast_to<uint32_t>());  // from 0 on it is seen
-    auto most = all(kMasked);
     for (int n = 0; n < kStep * kRows; n += kBlock) {
-        const auto found = power(aie::load_v<kBlock>(scores + n), -kLimit, kLimit);
-        const auto whole = aie::select(all(kMasked), found.exponent, aie::lt(key, count));
-        most = aie::max(most, whole);
+        const auto own = aie::load_v<kBlock>(scores + n).cast_to<int32_t>();
+        aie::store_v(scores + n, aie::select(all(as_bits(-kZero)), own, aie::lt(key, count)).cast_to<float>());
         key = aie::add(key, aie::broadcast<uint32_t, kBlock>(kColumnsBf16));
-        aie::store_v(wholes + n, whole);
-        aie::store_v(weights + n, found.fraction);
     }
-    const auto before = aie::load_v<kBlock>(largest);
-    most = aie::max(largest_of_rows(most), before);
+}
+
+// Scores [8][4][4] of four queries to weights p [4][4][8]; what was summed before shrinks where the level rises.
+KERNEL_INLINE void weigh(float *scores, int32_t *fixed, uint16_t *p, float *o, const Seen *seen, int32_t *level,
+                         float *sum) {
+    if (!sees_all(seen)) hide(scores, seen);
+    auto most = all(kUnseen);
+    for (int n = 0; n < kStep * kRows; n += kBlock) {
+        const auto shifted = aie::add(Sums(aie::load_v<kBlock>(scores + n)), all(kZero)).to_vector<float>();
+        const auto score = aie::max(shifted.cast_to<int32_t>(), all(kUnseen));
+        most = aie::max(most, score);
+        aie::store_v(fixed + n, score);
+    }
+    const auto before = aie::load_v<kBlock>(level), highest = aie::add(before, all(kRoom));
+    auto now = before;
     auto total = aie::load_v<kBlock>(sum);
-    if (!aie::lt(before, most).empty()) {
-        const auto down = shrinking(aie::sub(most, before));
+    if (!aie::lt(highest, most).empty()) {
+        most = largest_of_rows(most);
+        now = aie::select(before, aie::bit_and(-kOne, most), aie::lt(highest, most));
+        const auto down = shrinking(aie::sub(now, before), kScoreBits);
         total = shrunk(total, down);
         for (int n = 0; n < kTile * kRows; n += kBlock) aie::store_v(o + n, shrunk(aie::load_v<kBlock>(o + n), down));
-        aie::store_v(largest, most);
+        aie::store_v(level, now);
     }
     Unit sums(total);
     const auto ones = aie::broadcast<bfloat16, Unit::size_B>(bfloat16(1.0f));
-    for (int n = 0; n < kStep * kRows; n += 2 * kBlock) {
-        const auto down = two_to(aie::sub(aie::load_v<kBlock>(wholes + n), most));
-        const auto further = two_to(aie::sub(aie::load_v<kBlock>(wholes + n + kBlock), most));
-        const auto left = aie::mul(aie::load_v<kBlock>(weights + n), down).to_vector<bfloat16>();
-        const auto right = aie::mul(aie::load_v<kBlock>(weights + n + kBlock), further).to_vector<bfloat16>();
-        const auto [upper, lower] = aie::interleave_zip(left, right, kColumnsBf16);
-        const auto rows = aie::concat(upper, lower);
-        sums.mac(rows, ones);
-        aie::store_v(weights + n, rows);
+    const auto once = aie::sub(now, all(kDeepest + kFitted));
+    const auto zero = aie::concat(once, once);
+    const auto pair = [&](int n) {
+        return weights_of(aie::concat(aie::load_v<kBlock>(fixed + n), aie::load_v<kBlock>(fixed + n + 2 * kBlock)), zero);
+    };
+    auto *weights = reinterpret_cast<bfloat16 *>(p);
+    for (int n = 0; n < kStep * kRows; n += 4 * kBlock) {
+        const auto [left, right] = aie::interleave_zip(pair(n), pair(n + kBlock), kColumnsBf16);
+        sums.mac(left, ones);
+        sums.mac(right, ones);
+        aie::store_v(weights + n, left);
+        aie::store_v(weights + n + 2 * kBlock, right);
     }
     aie::store_v(sum, sums.to_vector<float>());
 }
@@ -208,26 +252,34 @@ KERNEL_INLINE void finish(const float *o, const float *sums, uint16_t *out) {
 
 KERNEL_INLINE int at(int row, int column) { return column / kColumnsBf16 * kBlock + row * kColumnsBf16 + column % kColumnsBf16; }
 
-// Scores [8][4][4] of four queries to weights p [4][4][8]; what was summed before shrinks where a larger one comes.
-KERNEL_INLINE void weigh(float *scores, int32_t *wholes, uint16_t *p, float *o, const Seen *seen,
-                         int32_t *largest, float *sum) {
-    for (int row = 0; row < kRows; ++row, largest += kColumnsBf16, sum += kColumnsBf16) {
-        int32_t most = *largest;
-        for (int n = seen[row].from; n < seen[row].to; ++n) {
-            const Power found = power(scores[at(row, n)], -kLimit, kLimit);
-            scores[at(row, n)] = found.fraction, wholes[at(row, n)] = found.exponent;
-            most = found.exponent > most ? found.exponent : most;
+KERNEL_INLINE uint16_t weight_of(int32_t score, int32_t zero) {
+    const auto logarithm = static_cast<int32_t>(clamped(score - zero, 0, UINT16_MAX));
+    const int32_t rest = logarithm & (kOne - 1);
+    const int64_t bend = round_even(kSlope * (1 << kCurveBits) + rest * kCurve, kCurveBits);
+    return static_cast<uint16_t>(round_even((logarithm << kBendBits) + rest * bend, kWeightBits));
+}
+
+// Scores [8][4][4] of four queries to weights p [4][4][8]; what was summed before shrinks where the level rises.
+KERNEL_INLINE void weigh(const float *scores, int32_t *fixed, uint16_t *p, float *o, const Seen *seen, int32_t *level,
+                         float *sum) {
+    for (int row = 0; row < kRows; ++row, level += kColumnsBf16, sum += kColumnsBf16) {
+        int32_t most = kUnseen;
+        for (int n = 0; n < kStep; ++n) {
+            const bool sees = n >= seen[row].from && n < seen[row].to;
+            const int32_t score = sees ? as_bits(scores[at(row, n)] + kZero) : kUnseen;
+            fixed[at(row, n)] = score > kUnseen ? score : kUnseen;
+            most = score > most ? score : most;
         }
-        const int32_t down = most - *largest;
+        const int32_t before = *level, now = before + kRoom < most ? most & -kOne : before;
+        const int32_t down = (now - before) >> kScoreBits;
         float total = shrunk(*sum, down);
         for (int n = 0; n < kTile; ++n) o[at(row, n)] = shrunk(o[at(row, n)], down);
         for (int n = 0; n < kStep; ++n) {
-            const bool sees = n >= seen[row].from && n < seen[row].to;
-            const uint16_t weight = sees ? narrowed(scores[at(row, n)] * two_to(wholes[at(row, n)] - most)) : 0;
+            const uint16_t weight = weight_of(fixed[at(row, n)], now - kDeepest - kFitted);
             total += widened(weight);
             p[n / kDepth * kBlockA + row * kDepth + n % kDepth] = weight;
         }
-        for (int copy = 0; copy < kColumnsBf16; ++copy) largest[copy] = most, sum[copy] = total;
+        for (int copy = 0; copy < kColumnsBf16; ++copy) level[copy] = now, sum[copy] = total;
     }
 }
 
@@ -276,7 +328,7 @@ void attention_step_bf16(const uint16_t *q, const uint16_t *keys, const uint16_t
     set_modes();
 #endif
     float *scores = reinterpret_cast<float *>(scratch), *sums = reinterpret_cast<float *>(statistics) + kSums;
-    int32_t *wholes = reinterpret_cast<int32_t *>(scratch) + kRows * kStep, *largest = statistics;
+    int32_t *fixed = reinterpret_cast<int32_t *>(scratch) + kRows * kStep, *levels = statistics;
     uint16_t *p = scratch + 4 * kRows * kStep;
     const Keys at_hand = keys_of(kept, statistics[kNext]++);
     for (int first = 0; first < kTile; first += kRows, q += kRows * kHalf, o += kRows * kTile) {
@@ -285,7 +337,7 @@ void attention_step_bf16(const uint16_t *q, const uint16_t *keys, const uint16_t
         if (!(seen[0].count() | seen[1].count() | seen[2].count() | seen[3].count())) continue;
         multiply<false, kHalf / kDepth, kScoresN>(q, keys, scores);
         multiply<true, kHalf / kDepth, kScoresN>(q + kTile * kHalf, keys + kHalf * kStep, scores);
-        weigh(scores, wholes, p, o, seen, largest + first * kColumnsBf16, sums + first * kColumnsBf16);
+        weigh(scores, fixed, p, o, seen, levels + first * kColumnsBf16, sums + first * kColumnsBf16);
         multiply<true, kStep / kDepth, kWidthN>(p, v, o);
     }
 }

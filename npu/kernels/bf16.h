@@ -91,9 +91,11 @@ KERNEL_INLINE Narrow two_to(const Ints &exponent) {
     return aie::accum<acc64, kLanes>(biased, kFractionBf16).to_vector<int16_t>().cast_to<bfloat16>();
 }
 
-// 2^down as what is taken away from the bits of a float; from 254 on nothing is left of any.
-KERNEL_INLINE Ints shrinking(const Ints &down) {
-    return aie::accum<acc64, kLanes>(aie::min(down, all(kFarDown)), kFractionFloat).to_vector<int32_t>();
+// 2^down as what is taken away from the bits of a float; from 254 on nothing is left of any. So many bits of `down` lie
+// after the point, and are zero.
+KERNEL_INLINE Ints shrinking(const Ints &down, int bits) {
+    const auto most = aie::min(down, all(kFarDown << bits));
+    return aie::accum<acc64, kLanes>(most, kFractionFloat - bits).to_vector<int32_t>();
 }
 
 // Divided by 2^down, down >= 0, or zero below 2^-126.

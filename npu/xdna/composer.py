@@ -28,7 +28,7 @@ from npu.xdna.composition import (
 from npu.xdna.design import Pattern, Start
 from npu.xdna.gemm import SIDE, SPAN, TILE
 from npu.xdna.oracle import to_bf16
-from npu.xdna.overlay import DEPTH, OBJECT, A, Activation, Operation, Spectral, Words, header
+from npu.xdna.overlay import DEPTH, FOLLOWING, OBJECT, A, Activation, Operation, Spectral, Words, header
 from npu.xdna.regions import LANE, Region, View, apart, column_of, columns_of, keys_of, rows_of
 from npu.xdna.streams import gains_of, padded, spread, streamed, turns
 from npu.xdna.target import NPU1
@@ -36,8 +36,6 @@ from npu.xdna.target import NPU1
 WIDE = SIDE * SPAN  # columns that all cores do at a time
 
 Array = NDArray[Any]
-
-_SPECTRAL: Mapping[Said, str] = {Spectral.SQUARE: "square_f32", Spectral.LOGARITHM: "logarithm_f32"}
 
 
 @dataclass(frozen=True)
@@ -396,8 +394,8 @@ def _sought(rows: Callable[[Lengths], int], first: int) -> dict[Words, Said]:
 def _calls_of_product(words: Mapping[Words, Said]) -> Counter[str]:
     """Of one span."""
     calls = Counter(keep_header=1, zero_f32=1, start_f32=1, narrow_bf16=1)
-    if words[Words.FUNCTION]:
-        calls[_SPECTRAL.get(words[Words.FUNCTION], "activate_f32")] = 1
+    for function, kernel in FOLLOWING.items():
+        calls[kernel] += int(words[Words.FUNCTION] == function)
     for kernel, times, word in (
         ("gemm_bf16", 1, Words.STEPS),
         ("join_half_f32", 2, Words.OTHER),

@@ -196,8 +196,12 @@ _PRODUCT = _PARTS + 3  # of such
 _FLOAT_PRODUCT = 20  # of floats, which AMD's library makes of nine: three parts of each
 _POWER = 16 + 4 + 1  # 2^x: fraction, exponent, their product
 _RECIPROCAL = _PARTS + 13
-_RESCALED = 17 * 4 // 4  # what was summed before, one time in four: assumed
-_FOUR_QUERIES = 8 * (_POWER + 8) + 24 + _RESCALED  # and 32 keys
+_GELU = 1 + 1 + 1 + 7 + 3.5  # size, fixed point, place, polynomial (of 32 lanes), what is added
+_WEIGHT = 3 + 0.5 * (2 + 1 + 2 + 3 + 1 + 1)  # fixed point, its largest; of 32 lanes 2^x, in order, summed
+_LEVEL = 3  # whether a score is much larger
+_HIDDEN = (13 + 8 * 3) // 4  # keys that are not seen, one time in four: assumed
+_RAISED = (18 + 17 * 4) // 8  # the largest of rows, and what was summed before, one time in eight: assumed
+_FOUR_QUERIES = 8 * int(_WEIGHT) + _LEVEL + _HIDDEN + _RAISED  # and 32 keys
 
 KERNELS: Mapping[str, Kernel] = MappingProxyType(
     {
@@ -229,7 +233,8 @@ KERNELS: Mapping[str, Kernel] = MappingProxyType(
         "gemm_bf16": Kernel(32 * _TILE, Unit.BF16, published=True),
         "zero_f32": Kernel(vectors=2 * _VECTORS),
         "start_f32": Kernel(vectors=2 * _VECTORS),
-        "activate_f32": Kernel(vectors=_VECTORS * (_POWER + 2 * _PRODUCT + _RECIPROCAL + 9)),
+        "gelu_f32": Kernel(vectors=int(_VECTORS * _GELU)),
+        "activate_f32": Kernel(vectors=_VECTORS * (_POWER + _PRODUCT + _RECIPROCAL + 12)),
         "join_half_f32": Kernel(vectors=3 * _VECTORS // 2),  # added; multiplied it would be more
         "narrow_bf16": Kernel(vectors=_VECTORS),
         "narrow_rest_bf16": Kernel(vectors=4 * _VECTORS),

@@ -22,7 +22,7 @@ from npu.xdna.composition import Moves, Said, whole_spans
 from npu.xdna.design import Pattern, Start
 from npu.xdna.gemm import SIDE, SPAN, TILE
 from npu.xdna.oracle import blocked
-from npu.xdna.overlay import B_ORDER, DEPTH, OBJECT, Activation, Bits, Operation, Words, columns
+from npu.xdna.overlay import B_ORDER, DEPTH, FOLLOWING, OBJECT, Activation, Bits, Operation, Words, columns
 from npu.xdna.regions import Region
 from npu.xdna.streams import padded
 
@@ -75,11 +75,12 @@ class FewComposer(Composer):
         place = self._constants.place(("few", name), partial(laid, matrix, bias, norm))
         moves, calls = Moves(), Counter[str]()
         ends = Counter(
-            activate_f32=int(function is not None),
             join_half_f32=2 * int(other is not None),
             narrow_bf16=1,
             narrow_rest_bf16=int(rest is not None),
         )
+        if function is not None:
+            ends[FOLLOWING[function]] = 1
         shared: dict[Words, Said] = {
             Words.STEPS: steps,
             Words.OTHER: int(other is not None),

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from npu.xdna.oracle import MASKED, Bits, Floats, Ints, from_bf16, product_bf16, to_bf16
+from npu.xdna.oracle import Bits, Floats, Ints, from_bf16, product_bf16, round_even, saturate, to_bf16
 from npu.xdna.overlay import Activation
 
 QUERIES, KEYS = 64, 32  # of one step of attention
-SCORE_LIMIT = 1 << 21
-_NONE = -(1 << 29)  # the largest of no scores
-_ACTIVATIONS = {  # 2^-t of x is made with these of x and x^3
-    Activation.GELU: (2.3022082, 0.10302734375),
-    Activation.SILU: (1.442695, 0),
-    Activation.TANH: (2 * 1.442695, 0),
-}
+_SCORE_BITS = 10  # after the point, of a score in fixed point
+_ONE = 1 << _SCORE_BITS
+_ZERO = np.float32(1.5 * 2 ** (23 - _SCORE_BITS))  # a score of 0; in its bits is a fixed-point number
+_DEEPEST, _ROOM = 46 * _ONE, 16 * _ONE  # below the level nothing is left, and above it does not rise
+_LEAST = np.float32(2.0**-82)  # of a sum of weights that is not zero
+_TAIL = (5391, -3868, -15712, 21392, -921, -14550, 11244, -2972)  # of what GELU is less than max(x, 0)
+_SLOPES = {Activation.SILU: 1.442695, Activation.TANH: 2 * 1.442695}
 _ACTIVATION_LIMIT = 60
 _LANES = 8
 _EPSILON = np.float32(1e-5)
@@ -78,18 +78,29 @@ def ended_bf16(
 
 def activated_bf16(x: Floats, function: Activation) -> Floats:
     """The function in float32, with factors in bf16 where the kernel has them."""
+    if function is Activation.GELU:
+        return _gelu(x)
     one, near_zero = np.float32(1), np.float32(0.5)
-    slope, cube = (np.float32(each) for each in _ACTIVATIONS[function])
-    narrow = _rounded(x)
-    square = _rounded(narrow * narrow)
-    logarithm = product_of_parts(x, -slope - square * cube)
+    logarithm = product_of_parts(x, -np.float32(_SLOPES[function]))
     exponent, fraction = power_bf16(logarithm, -_ACTIVATION_LIMIT, _ACTIVATION_LIMIT)
     share = reciprocal_bf16(fraction * two_to(exponent) + one)
     if function is not Activation.TANH:
         return product_of_parts(x, share)
     with np.errstate(over="ignore", invalid="ignore"):  # far from zero, where it is not asked for
+        narrow = _rounded(x)
+        square = _rounded(narrow * narrow)
         bent = _rounded(square * _rounded(np.float32(-0.33206911) + square * np.float32(0.1162109375)))
         return np.where(np.abs(x) < near_zero, x + narrow * bent, share + share - one).astype(np.float32)
+
+
+def _gelu(x: Floats) -> Floats:
+    """max(x, 0) less a polynomial of |x| in integers, which is as at 4 from there on."""
+    z = saturate((np.abs(x) + np.float32(768)).view(np.int32).astype(np.int64) - 0x44400000 - (1 << 15), 16)
+    tail = np.full(x.shape, _TAIL[0], np.int64)
+    for coefficient in _TAIL[1:]:
+        tail = saturate(round_even(coefficient * (1 << 15) + z * tail, 15), 16)
+    found: Floats = tail.astype(np.float32) * np.float32(2.0**-16) + np.maximum(x, np.float32(0))
+    return found
 
 
 @dataclass(frozen=True)
@@ -120,22 +131,35 @@ def attention_bf16(q: Bits, k: Bits, v: Bits, scale: np.float32, seen: Seen) -> 
     rows = len(q)
     above, below = parts_of(scale)
     scaled = to_bf16(from_bf16(q) * above + from_bf16(q) * below)
-    highest, total = np.full(rows, _NONE, np.int64), np.zeros(rows, np.float32)
+    level, total = np.full(rows, _DEEPEST, np.int64), np.zeros(rows, np.float32)
     o = np.zeros((rows, q.shape[1]), np.float32)
     for first in range(0, len(k), KEYS):
         span = slice(first, first + KEYS)
         scores = product_bf16(scaled, k[span].T, np.zeros((rows, KEYS), np.float32))
-        wholes, fractions = power_bf16(scores, -SCORE_LIMIT, SCORE_LIMIT)
-        wholes[~seen.visible(first)] = MASKED
-        most = np.maximum(highest, wholes.max(axis=1))
-        down = most - highest
+        fixed = np.where(seen.visible(first), fixed_scores(scores), 0)
+        most = fixed.max(axis=1)
+        now = np.where(most > level + _ROOM, most & -_ONE, level)
+        down = (now - level) >> _SCORE_BITS
         total, o = shrunk(total, down), shrunk(o, down[:, None])
-        weights = to_bf16(fractions * two_to(wholes - most[:, None]))
+        weights = weights_bf16(fixed, now[:, None])
         for column in from_bf16(weights).T:
             total += column
         o = product_bf16(weights, v[span], o)
-        highest = most
-    return to_bf16(product_of_parts(o, reciprocal_bf16(np.maximum(total, np.float32(0.5)))[:, None]))
+        level = now
+    return to_bf16(product_of_parts(o, reciprocal_bf16(np.maximum(total, _LEAST))[:, None]))
+
+
+def fixed_scores(scores: Floats) -> Ints:
+    """In fixed point, from zero on, in the order of scores; exact to 2^-10 within +-4096."""
+    return np.maximum((scores + _ZERO).view(np.int32).astype(np.int64), 0)
+
+
+def weights_bf16(fixed: Ints, level: Ints) -> Bits:
+    """2^(score - level - 81) of fixed-point numbers, or zero; the level is a whole number, and no more than 16 below."""
+    logarithm = np.clip(fixed - (level - _DEEPEST - 3), 0, 65535)
+    rest = logarithm & (_ONE - 1)
+    bend = round_even(-2844 * 4096 + 11125 * rest, 12)
+    return round_even((logarithm << 13) + rest * bend, 16).astype(np.uint16)
 
 
 def rope_bf16(x: Bits, cosine: Bits, sine: Bits) -> Bits:

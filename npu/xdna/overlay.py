@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import IntEnum
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,6 +120,17 @@ class Spectral(IntEnum):
     LOGARITHM = 5  # as Whisper scales it, no lower than that of 1e-10
 
 
+FOLLOWING: Mapping[Activation | Spectral, str] = MappingProxyType(
+    {
+        Activation.GELU: "gelu_f32",
+        Activation.SILU: "activate_f32",
+        Activation.TANH: "activate_f32",
+        Spectral.SQUARE: "square_f32",
+        Spectral.LOGARITHM: "logarithm_f32",
+    }
+)  # the kernels that do it
+
+
 def header(words: Mapping[int, int | float | NDArray[np.int64]]) -> Bits:
     """[2048]: a tile that reaches the cores with these words at its beginning; an array is 64 words."""
     laid, values = np.zeros(OBJECT, np.uint16), np.zeros(OBJECT // 2, np.int32)
@@ -147,6 +159,7 @@ def overlay(stacks: Mapping[str, int], sequences: tuple[Sequence, ...]) -> Desig
         "zero_f32": ("gemm_bf16.cc", (_SUMS,)),
         "gemm_bf16": ("gemm_bf16.cc", (A, B, _SUMS)),
         "start_f32": ("gemm_bf16.cc", (_SUMS, B)),
+        "gelu_f32": ("gemm_bf16.cc", (_SUMS,)),
         "activate_f32": ("gemm_bf16.cc", (_SUMS, None)),
         "join_half_f32": ("gemm_bf16.cc", (B, _SUMS, None, None)),
         "narrow_bf16": ("gemm_bf16.cc", (_SUMS, C)),
@@ -288,18 +301,18 @@ class _Core(Core):
 
     def _ended(self) -> tuple[Step, ...]:
         """What follows a product. Every row's half of what is joined comes down the column."""
+        more = {"activate_f32": (_word(Words.FUNCTION),), "logarithm_f32": ("kept", "total")}
         following = {
-            int(function): call("activate_f32", "sums", _word(Words.FUNCTION)) for function in Activation
+            int(function): (call(kernel, "sums", *more.get(kernel, ())),)
+            for function, kernel in FOLLOWING.items()
         }
-        following[Spectral.SQUARE] = call("square_f32", "sums")
-        following[Spectral.LOGARITHM] = call("logarithm_f32", "sums", "kept", "total")
         halves: list[Step] = []
         for row in range(SIDE):
             for which in range(2):
                 join = call("join_half_f32", Held(self._b), "sums", which, _word(Words.MULTIPLIED))
                 halves += self._passing(self._b, *((join,) if row == self._row else ()))
         return (
-            Choose(_word(Words.FUNCTION), {function: (step,) for function, step in following.items()}),
+            Choose(_word(Words.FUNCTION), following),
             Choose(_word(Words.OTHER), {1: tuple(halves)}),
             *self._passing(self._c, call("narrow_bf16", "sums", Held(self._c))),
             Choose(

@@ -18,11 +18,13 @@ from npu.xdna.oracle_bf16 import (
     activated_bf16,
     attention_bf16,
     epilogue_bf16,
+    fixed_scores,
     layer_norm_bf16,
     power_bf16,
     reciprocal_bf16,
     rope_bf16,
     two_to,
+    weights_bf16,
 )
 from npu.xdna.overlay import DEPTH, Activation
 
@@ -36,6 +38,14 @@ def chance(seed: int, *shape: int) -> NDArray[np.float32]:
 def ask(kernels: HostKernels, name: str, *arguments: Values | int) -> None:
     """Calls a kernel on arrays of any kind."""
     kernels.call(name, [each if isinstance(each, int) else each.view(np.uint8) for each in arguments])
+
+
+def activate(kernels: HostKernels, sums: NDArray[np.float32], function: Activation) -> None:
+    """The function's kernel on sums."""
+    if function is Activation.GELU:
+        ask(kernels, "gelu_f32", sums)
+    else:
+        ask(kernels, "activate_f32", sums, int(function))
 
 
 def words(**said: float | int) -> NDArray[np.int32]:
@@ -60,7 +70,7 @@ def test_epilogue(kernels: HostKernels, function: Activation | None, joined: str
     columns[:TILE] = bias
     ask(kernels, "start_f32", sums, columns)
     if function is not None:
-        ask(kernels, "activate_f32", sums, int(function))
+        activate(kernels, sums, function)
     for which in range(2 if joined else 0):
         half = blocked(other[which * 32 : which * 32 + 32], 8, 4)
         ask(kernels, "join_half_f32", half, sums, which, int(joined == "multiplied"))
@@ -69,6 +79,7 @@ def test_epilogue(kernels: HostKernels, function: Activation | None, joined: str
     assert np.array_equal(unblocked(out), expected)
 
 
+TOLERANCES = {Activation.GELU: 2.5e-4, Activation.SILU: 1e-3, Activation.TANH: 0}  # absolute
 EXACT = {Activation.GELU: gelu, Activation.SILU: lambda x: x / (1 + np.exp(-x)), Activation.TANH: np.tanh}
 
 
@@ -80,11 +91,26 @@ def test_activation(kernels: HostKernels, function: Activation) -> None:
     )
     x = x.astype(np.float32) * np.where(np.arange(x.size) % 2, 1, -1).astype(np.float32)
     found = x.copy()
-    ask(kernels, "activate_f32", found, int(function))
+    activate(kernels, found, function)
     assert np.array_equal(found, activated_bf16(x, function))
     with np.errstate(over="ignore"):
         exact = EXACT[function](x.astype(np.float64))
-    assert np.allclose(found, exact, rtol=2**-8, atol=1e-3 if function is not Activation.TANH else 0)
+    assert np.allclose(found, exact, rtol=2**-8, atol=TOLERANCES[function])
+
+
+def test_gelu_of_zero(kernels: HostKernels) -> None:
+    """Is zero."""
+    found = np.zeros(TILE * TILE, np.float32)
+    activate(kernels, found, Activation.GELU)
+    assert not found.any()
+
+
+def test_weights() -> None:
+    """One of bf16's last places from 2^score at the most, from 16 above the level to 45 below; further down zero."""
+    scores, level = np.linspace(-45, 16, 500_001).astype(np.float32), fixed_scores(np.zeros(1, np.float32))
+    found, exact = weights_bf16(fixed_scores(scores), level), to_bf16(2.0 ** (scores.astype(np.float64) - 81))
+    assert np.abs(found.astype(np.int64) - exact).max() <= 1
+    assert not weights_bf16(fixed_scores(np.array([-46.01, -1e3, -1e9], np.float32)), level).any()
 
 
 def test_powers_and_reciprocals() -> None:

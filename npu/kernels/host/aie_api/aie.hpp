@@ -260,6 +260,14 @@ template <typename Tag, unsigned N> struct accum {
         }
         return v;
     }
+
+    // The same bits as other sums (aie_api/accum.hpp).
+    template <typename Other> AIE_INLINE accum<Other, N> cast_to() const {
+        accum<Other, N> v;
+        static_assert(sizeof v.data == sizeof data);
+        std::memcpy(v.data, data, sizeof v.data);
+        return v;
+    }
 };
 
 template <typename T, typename U, unsigned N>
