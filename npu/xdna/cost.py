@@ -243,6 +243,9 @@ KERNELS: Mapping[str, Kernel] = MappingProxyType(
         "group_statistics_f32": Kernel(elements=128, loop=Loop.SUM, scalar=1),
         "normalise_bf16": Kernel(vectors=(8 + 4 * _PRODUCT + _PARTS) * _HALF // 32),
         "turn_rows_bf16": Kernel(vectors=12 * _HALF // 32),
+        # attention to windows, in 8 bits
+        "narrow_window": Kernel(vectors=_VECTORS * (_PARTS + _PRODUCT + 9) + 2 * _PRODUCT + _RECIPROCAL),
+        "window_scales_out": Kernel(vectors=4),
         # both
         "keep_header": Kernel(vectors=16),
         "keep_tile_bf16": Kernel(vectors=_VECTORS // 2),

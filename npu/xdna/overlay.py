@@ -69,6 +69,7 @@ class Operation(IntEnum):
     PASS = (
         9  # nothing: what comes for the others of a column passes, and something is given away where they do
     )
+    CROSSING = 12  # a product's keys and values in 8 bits: columns of cores have a head each
 
 
 class Words(IntEnum):
@@ -145,6 +146,8 @@ def overlay(stacks: Mapping[str, int], sequences: tuple[Sequence, ...]) -> Desig
             (_PAIR, _KEYS, B, _KEPT, C, _STATISTICS, _SUMS),
         ),
         "attention_finish_bf16": ("attention_bf16.cc", (_SUMS, _STATISTICS, C)),
+        "narrow_window": ("windows.cc", (_SUMS, C, _KEPT, _STATISTICS, None)),
+        "window_scales_out": ("windows.cc", (_STATISTICS, C)),
     }
     functions = tuple(
         Function(name, source, blocks, stacks[name]) for name, (source, blocks) in kinds.items()
@@ -178,6 +181,7 @@ class _Core(Core):
                 *self._normalised(),
             ),
             Operation.ATTENTION: self._attention(),
+            Operation.CROSSING: self._crossing(),
             Operation.PASS: (
                 Repeat(
                     _word(Words.ROUNDS),
@@ -265,6 +269,20 @@ class _Core(Core):
                 call("attention_finish_bf16", "sums", "statistics", Held(self._c)),
             ),
         )
+
+    def _crossing(self) -> tuple[Step, ...]:
+        """The same rows come twice: for keys, and for values."""
+        step = self._passing(self._a, *self._passing(self._b, self._multiply()))
+        made: list[Step] = []
+        for which in range(2):
+            made += [
+                call("zero_f32", "sums"),
+                Repeat(_word(Words.STEPS), step),
+                *self._passing(self._b, call("start_f32", "sums", Held(self._b))),
+                call("narrow_window", "sums", Held(self._c), "kept", "statistics", which),
+            ]
+        scales = call("window_scales_out", "statistics", Held(self._c))
+        return (*self._passing(self._c, *made), *self._passing(self._c, scales))
 
     # what these are made of
 
