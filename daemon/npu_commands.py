@@ -110,9 +110,10 @@ def build(
     from daemon.build_progress import BuildSteps
     from daemon.config import Config
     from npu.acceleration import Mode
+    from npu.backends.designs import model_design, packages_of
     from npu.backends.xdna import Composed
-    from npu.catalog import EMBEDDED
-    from npu.loading import npu_designs
+    from npu.catalog import EMBEDDED, resolve
+    from npu.embedded import default_cache_dir
     from npu.xdna.bringup import designs_of, steps_of
     from npu.xdna.build import build as make
     from npu.xdna.host_kernels import HostKernels
@@ -122,7 +123,9 @@ def build(
     section = Config.load().model
     composed: tuple[Composed, ...] = ()
     if model is not None or section.npu != Mode():
-        composed = npu_designs(model or EMBEDDED, section.npu, section.models_path, section.cache_path)
+        cache = section.cache_path or default_cache_dir(lambda _line: None)
+        named = resolve(model or EMBEDDED)
+        composed = packages_of(model_design(named, section.npu, section.models_path, cache))
     toolchain = Toolchain.find()
     console, out = Console(stderr=True, highlight=False), Console(highlight=False)
     with console.status("Measuring how much stack the kernels need"):

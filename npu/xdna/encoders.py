@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from npu.weights import Convolution, EncoderLayer, Norm, Weights
 from npu.whisper_weights import FRAMES_PER_STATE, WhisperWeights
 from npu.xdna.composer import Composer, Seen
-from npu.xdna.composition import Constants, Lengths
+from npu.xdna.composition import Constants, Lengths, whole_spans
 from npu.xdna.gemm import SIDE, SPAN
 from npu.xdna.lanes import in_lanes, own, projections
 from npu.xdna.overlay import DEPTH, Activation
@@ -107,20 +107,28 @@ def moonshine_stem(weights: Weights, constants: Constants, spans: int) -> Plan:
 
 def whisper(weights: WhisperWeights, constants: Constants, spans: int) -> Plan:
     """Whisper, for up to 256 states a span; it takes features [frames, bins]. lengths: `states`."""
+    plan, sizes = whisper_stem(weights, constants, spans), weights.sizes
+    layers = (weights.encoder_layer(i) for i in range(sizes.encoder_layers))
+    norm = weights.norm("model.encoder.layer_norm")
+    out = _layers(plan.composer, plan.out, plan.width, sizes.encoder_heads, layers, norm, None)
+    return replace(plan, out=out)
+
+
+def whisper_stem(weights: WhisperWeights, constants: Constants, spans: int) -> Plan:
+    """The same without the layers: its states, with their positions, are what the first of them sees."""
     composer = Composer(constants)
     sizes = weights.sizes
     states, width = spans * SPAN, sizes.width
     bins = -(-sizes.bins // DEPTH) * DEPTH
     first, second = weights.stem()
     taps = first.kernel.shape[2]
-    features = composer.input(FRAMES_PER_STATE * states + taps, bins)
+    row = whole_spans(width)  # of what the second convolution sees
+    features = composer.input(FRAMES_PER_STATE * states + taps + -(-row // bins), bins)
+    before = features.offset + features.rows * bins - row  # of its rows: zero, since the host writes that far
 
     composer.unit("convolution 1")
     matrix = np.zeros((taps, bins, width), np.float32)
     matrix[:, : sizes.bins] = first.kernel.transpose(2, 1, 0)
-    before = composer.input(
-        1, -(-width // SPAN) * SPAN
-    )  # what the second convolution sees before the first row
     x = composer.region(FRAMES_PER_STATE * states, width, more_rows=taps)
     seen = View(features.offset, bins, taps * bins)
     composer.product(
@@ -129,19 +137,16 @@ def whisper(weights: WhisperWeights, constants: Constants, spans: int) -> Plan:
     composer.unit("convolution 2")
     positions = composer.constant("positions", weights.encoder_positions()[:states])
     to = composer.region(states, width)
-    seen = View(before.offset, second.stride * before.width, width, taps, before.width)
+    seen = View(before, second.stride * row, width, taps, row)
     composer.product(
         "convolution 2", seen, _flat(second), to, bias=second.bias, function=Activation.GELU, other=positions
     )
-    layers = (weights.encoder_layer(i) for i in range(sizes.encoder_layers))
-    norm = weights.norm("model.encoder.layer_norm")
-    out = _layers(composer, to, width, sizes.encoder_heads, layers, norm, None)
 
     def laid(prepared: Array) -> tuple[Array, Lengths]:
         wide = np.pad(prepared, ((1, 0), (0, bins - prepared.shape[1])))  # a row of zeros before the first
         return wide, {"states": len(prepared) // FRAMES_PER_STATE}
 
-    return Plan(composer, laid, features, out, width, min(states, sizes.states))
+    return Plan(composer, laid, features, to, width, min(states, sizes.states))
 
 
 def _layers(

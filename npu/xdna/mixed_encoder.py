@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from npu.weights import Array
-from npu.xdna.encoder import Encoder
+from npu.weights import Array, Weights
+from npu.whisper_weights import WhisperWeights
+from npu.xdna.encoder import Encoder, EncoderDesign
 from npu.xdna.encoder_i8 import fixed, in_float
-from npu.xdna.layers_i8 import Layers
+from npu.xdna.layers_i8 import Layers, LayersDesign
 from npu.xdna.quant import QuantisedEncoder
+
+
+@dataclass(frozen=True, eq=False)
+class MixedDesign:
+    """Both designs. Where the model was quantised with convolutions in 8 bits, those are left out."""
+
+    convolutions: EncoderDesign
+    layers: LayersDesign
+    quantised: QuantisedEncoder
+
+    @classmethod
+    def moonshine(cls, weights: Weights, quantised: QuantisedEncoder, spans: Sequence[int]) -> MixedDesign:
+        """Moonshine's; spans: of 256 states."""
+        return cls(EncoderDesign.moonshine_stem(weights, spans), LayersDesign(quantised, spans), quantised)
+
+    @classmethod
+    def whisper(
+        cls, weights: WhisperWeights, quantised: QuantisedEncoder, spans: Sequence[int]
+    ) -> MixedDesign:
+        """Whisper's."""
+        return cls(EncoderDesign.whisper_stem(weights, spans), LayersDesign(quantised, spans), quantised)
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,5 +44,5 @@ class MixedEncoder:
 
     def states(self, prepared: Array) -> Array:
         """What the model's encoder takes -> [states, width]; ModelError when it is too long, NpuUnavailable."""
-        frames = fixed(self.convolutions.states(prepared), self.quantised.sound_bits)
+        frames = fixed(self.convolutions.states(prepared), self.quantised.frame_bits)
         return in_float(self.layers.states(frames), self.quantised.last)
