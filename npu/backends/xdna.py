@@ -22,12 +22,13 @@ from npu.backends.onnx import Array, OnnxBackend, load_session, run_encoder
 from npu.moonshine import TINY
 from npu.weights import Weights
 from npu.whisper_weights import WhisperWeights
+from npu.xdna.canary import Canary
+from npu.xdna.canary_i8 import Canary8
 from npu.xdna.design import Design
 from npu.xdna.encoder import Encoder, EncoderDesign
 from npu.xdna.failures import NpuUnavailable
 from npu.xdna.gemm import SPAN
-from npu.xdna.layers_i8 import Layers
-from npu.xdna.mixed_encoder import MixedDesign, MixedEncoder
+from npu.xdna.mixed_encoder import MixedDesign
 from npu.xdna.runtime import Built, Npu
 from npu.xdna.standing import failed, in_use
 from streaming.errors import ModelError
@@ -98,18 +99,11 @@ class HybridBackend(OnnxBackend):
         return run_encoder(self._whole, self.cross, "audio", prepared)
 
 
-class Known(Protocol):
-    """Questions whose answers are known."""
-
-    def ask(self, npu: Npu, built: Built) -> None:
-        """CanaryFailed where a package does not answer, or wrongly; NpuUnavailable where it cannot be asked."""
-
-
 class Composed(Protocol):
     """What is composed of a model, for one package."""
 
     @property
-    def canary(self) -> Known:
+    def canary(self) -> Canary | Canary8:
         """By which the package proves itself."""
 
     def design(self, stacks: Mapping[str, int]) -> Design:
@@ -130,11 +124,8 @@ def elsewhere(
         )
     npu, first = asked(opener, design.convolutions)
     _, second = asked(opener, design.layers)
-    encoder = MixedEncoder(
-        Encoder(npu, first, design.convolutions), Layers(npu, second, design.layers), design.quantised
-    )
-    mode = Mode(precision="int8")
-    return Elsewhere(encoder.states, npu.name, in_use(npu, [first, second], mode, cache_dir))
+    states, mode = design.on(npu, first, second).states, Mode(precision="int8")
+    return Elsewhere(states, npu.name, in_use(npu, [first, second], mode, cache_dir))
 
 
 def asked(opener: Opener, composed: Composed) -> tuple[Npu, Built]:

@@ -50,6 +50,10 @@ class Answer:
 class Canary:
     """The questions, and the answers that are known."""
 
+    overlay = "overlay"  # that is asked, for whoever watches
+    asks = "a product and an attention in bf16"
+    right = "right to a step of bf16"
+
     def __init__(self) -> None:
         self._constants = Constants()
         self._composer = Composer(self._constants)

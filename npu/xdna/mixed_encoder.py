@@ -11,6 +11,7 @@ from npu.xdna.encoder import Encoder, EncoderDesign
 from npu.xdna.encoder_i8 import fixed, in_float
 from npu.xdna.layers_i8 import Layers, LayersDesign
 from npu.xdna.quant import QuantisedEncoder
+from npu.xdna.runtime import Built, Npu
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +33,11 @@ class MixedDesign:
     ) -> MixedDesign:
         """Whisper's."""
         return cls(EncoderDesign.whisper_stem(weights, spans), LayersDesign(quantised, spans), quantised)
+
+    def on(self, npu: Npu, convolutions: Built, layers: Built) -> MixedEncoder:
+        """The encoder over both packages; NpuUnavailable where there is no memory."""
+        stem = Encoder(npu, convolutions, self.convolutions)
+        return MixedEncoder(stem, Layers(npu, layers, self.layers), self.quantised)
 
 
 @dataclass(frozen=True, eq=False)

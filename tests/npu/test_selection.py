@@ -129,7 +129,7 @@ def test_no_package(load: Any, stand_in: Any) -> None:
     found = load("npu").acceleration
     assert found.state is State.UNAVAILABLE and found.reason is not None
     assert "overlay_bf16 is not built for the NPU: amanuensis npu build" in found.reason
-    assert found.remedies == ("Build again: amanuensis npu build",)
+    assert found.remedies[0] == "Build again: amanuensis npu build"
 
 
 @pytest.mark.parametrize(

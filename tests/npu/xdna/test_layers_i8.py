@@ -15,7 +15,6 @@ from npu.whisper import architecture_of
 from npu.whisper_weights import WhisperWeights
 from npu.xdna.check import check
 from npu.xdna.emulated import emulated
-from npu.xdna.encoder import Encoder
 from npu.xdna.encoder_i8 import Fixed, fixed, in_float, numpy_encoder
 from npu.xdna.float_encoder import FloatEncoder, in_bf16, of_whisper
 from npu.xdna.host_kernels import HostKernels
@@ -40,8 +39,7 @@ def mixed(kernels: HostKernels, design: MixedDesign) -> MixedEncoder:
     """Both designs on one NPU."""
     designs = (each.design(kernels.stacks) for each in (design.convolutions, design.layers))
     npu, (stem, layers) = emulated(kernels, *designs)
-    encoder = Encoder(npu, stem, design.convolutions)
-    return MixedEncoder(encoder, Layers(npu, layers, design.layers), design.quantised)
+    return design.on(npu, stem, layers)
 
 
 def cosine(x: Array, y: Array) -> float:
