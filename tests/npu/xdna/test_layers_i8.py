@@ -20,6 +20,7 @@ from npu.xdna.float_encoder import FloatEncoder, in_bf16, of_whisper
 from npu.xdna.host_kernels import HostKernels
 from npu.xdna.layers_i8 import Layers, LayersDesign
 from npu.xdna.mixed_encoder import MixedDesign, MixedEncoder
+from npu.xdna.packages import Source
 from npu.xdna.quant import QuantisedEncoder, quantise
 from streaming.containers import decode_container
 from streaming.errors import ModelError
@@ -114,6 +115,15 @@ def test_whisper(kernels: HostKernels) -> None:
 def read(name: str) -> Array:
     with (FIXTURES / "speech" / name).open("rb") as file:
         return np.concatenate(list(decode_container(file)))
+
+
+def test_another_calibration(kernels: HostKernels, quantised: QuantisedEncoder) -> None:
+    """Makes no other package."""
+    layers = list(quantised.layers)
+    layers[1] = replace(layers[1], heads=replace(layers[1].heads, shifts=layers[0].heads.shifts))
+    layers[2] = replace(layers[2], heads=replace(layers[2].heads, shifts=(30, 20)))
+    other = LayersDesign(replace(quantised, layers=tuple(layers)), (1,)).design(kernels.stacks)
+    assert Source.of(other) == Source.of(LayersDesign(quantised, (1,)).design(kernels.stacks))
 
 
 def test_windows(kernels: HostKernels, quantised: QuantisedEncoder, frames: Fixed) -> None:
