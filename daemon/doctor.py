@@ -206,10 +206,11 @@ def npu(cache: Path | None = None, root: Path = Path("/")) -> Finding:
     if not any(is_current(folder.name, cache) for folder in folder_of_packages(cache).glob(f"{OVERLAY}-*")):
         remedy = "amanuensis npu build"
         return Finding("NPU", False, f"{says}; no encoder is built for it", remedy, needed=False)
-    record = measured(cache)
-    if record is None:
+    records = measured(cache)
+    if not records:
         return Finding("NPU", True, f"{says}; never brought up here: amanuensis npu bringup", needed=False)
-    return Finding("NPU", True, f"{says}; brought up on {record.date[:10]}", needed=False)
+    tried = ", ".join(f"{each.model} ({each.mode}) on {each.date[:10]}" for each in records)
+    return Finding("NPU", True, f"{says}; brought up: {tried}", needed=False)
 
 
 def _model() -> Finding:

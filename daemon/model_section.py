@@ -9,7 +9,6 @@ from pydantic import Field, model_validator
 
 from daemon.section import Section
 from npu.acceleration import DecoderPlace, EncoderPrecision, Mode
-from npu.catalog import EMBEDDED
 
 Precision = Literal["int8", "fp16", "fp32"]
 LiveContext = Literal["full", "window"]
@@ -35,9 +34,9 @@ class Model(Section):
     """
 
     npu_precision: EncoderPrecision = "bf16"
-    """Numbers of the encoder on the NPU: "bf16", or "int8" for moonshine-tiny with its decoder on the CPU.
+    """Numbers of the encoder's layers on the NPU: "bf16", or "int8" where the decoder is on the CPU.
 
-    "int8" wants `amanuensis models quantize moonshine-tiny` first.
+    "int8" wants `amanuensis models quantize MODEL` first, for each model that is to use it.
     """
 
     precision: Precision = "int8"
@@ -67,10 +66,7 @@ class Model(Section):
 
     @model_validator(mode="after")
     def _there_is_such_a_mode(self) -> Self:
-        if self.npu.precision == "int8" and self.name.strip().lower() != EMBEDDED:
-            raise ValueError(
-                f'npu_precision = "int8" is for {EMBEDDED} only; choose "bf16" for {self.name.strip()}'
-            )
+        Mode(self.npu_decoder, self.npu_precision)
         return self
 
     @property

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from daemon.options import examples
+
+if TYPE_CHECKING:
+    from daemon.model_section import Model
+    from npu.xdna.speech_steps import Candidate
 
 app = typer.Typer(
     help=(
@@ -96,23 +100,20 @@ def build(
         str | None,
         typer.Argument(
             metavar="[MODEL]",
-            help="Of the catalogue, or a checkpoint's folder. Default: Moonshine tiny, and what bringup tries.",
+            help="Of the catalogue, or a checkpoint's folder. Default: that of the configuration.",
         ),
     ] = None,
 ) -> None:
     """Compile the kernels for the cores of the NPU, and pack each design for XRT. Packages are kept in the cache.
 
-    npu_decoder and npu_precision of the configuration say what of a model is built.
+    npu_decoder and npu_precision of the configuration say what of a model is built; what bringup tries before it is
+    built as well.
     """
     from rich.console import Console
     from rich.text import Text
 
     from daemon.build_progress import BuildSteps
     from daemon.config import Config
-    from npu.acceleration import Mode
-    from npu.backends.xdna import Composed
-    from npu.catalog import EMBEDDED
-    from npu.loading import npu_designs
     from npu.xdna.bringup import designs_of, steps_of
     from npu.xdna.build import build as make
     from npu.xdna.host_kernels import HostKernels
@@ -120,42 +121,45 @@ def build(
     from npu.xdna.toolchain import Toolchain
 
     section = Config.load().model
-    composed: tuple[Composed, ...] = ()
-    if model is not None or section.npu != Mode():
-        composed = npu_designs(model or EMBEDDED, section.npu, section.models_path, section.cache_path)
+    candidate = _candidate(model, section)
     toolchain = Toolchain.find()
     console, out = Console(stderr=True, highlight=False), Console(highlight=False)
     with console.status("Measuring how much stack the kernels need"):
         stacks = HostKernels(vector=True).stacks
-    designs = [each.design(stacks) for each in composed]
-    if model is None:
-        designs += designs_of(steps_of(stacks))
-    for design in designs:
+    for design in designs_of(steps_of(stacks, candidate)):
         with BuildSteps(console, design.name) as steps:
             delivered = make(design, toolchain, text, section.cache_path, steps.show)
         state = "is built" if delivered.made else "was built before, and nothing has changed"
         folder = Path(delivered.built.package).parent
         out.print(Text(f"{design.name} {state}: {folder}"), soft_wrap=True)
-    if model is None:
-        out.print("Now try it: amanuensis npu bringup")
+    out.print(Text(f"Now try it: amanuensis npu bringup{f' {model}' if model else ''}"), soft_wrap=True)
 
 
 @app.command(
     epilog=examples(
         ("amanuensis npu bringup", "after: amanuensis npu build"),
+        ("amanuensis npu bringup whisper-base", "after: amanuensis npu build whisper-base"),
         ("amanuensis npu bringup --emulated", "the same steps over the emulator: every line says so"),
     )
 )
 def bringup(
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[MODEL]",
+            help="Of the catalogue, or a checkpoint's folder. Default: that of the configuration.",
+        ),
+    ] = None,
     emulated: Annotated[
         bool, typer.Option("--emulated", help="Over the emulator, on this processor. Nothing is recorded.")
     ] = False,
 ) -> None:
-    """Try the NPU step by step: device, context, data movement, one kernel, the whole array.
+    """Try the NPU step by step: device, context, data movement, one kernel, the whole array, and then what a model runs on.
 
-    Ends at the first step that fails, with what to try.
+    npu_decoder and npu_precision of the configuration say what that is. Ends at the first step that fails, with what to
+    try.
 
-    What passes on hardware is recorded; that alone turns “measured” on.
+    What passes on hardware is recorded for this model in this mode; that alone turns “measured” on.
     """
     from rich.console import Console
 
@@ -165,12 +169,13 @@ def bringup(
     from npu.xdna.host_kernels import HostKernels
     from npu.xdna.record import keep
 
-    cache = Config.load().model.cache_path
+    section = Config.load().model
+    cache, candidate = section.cache_path, _candidate(model, section)
     console = Console(highlight=False)
     report = Report(console, "EMULATED" if emulated else "")
     with Console(stderr=True).status("Compiling the kernels for this processor"):
         kernels = HostKernels(vector=True)
-    steps = bringing.steps_of(kernels.stacks)
+    steps = bringing.steps_of(kernels.stacks, candidate)
     designs = bringing.designs_of(steps)
     bench = bringing.emulated(designs, kernels) if emulated else bringing.hardware(cache)
     try:
@@ -183,6 +188,17 @@ def bringup(
                 "All steps passed on the emulator. That says nothing of hardware, and is not recorded."
             )
         else:
-            report.say(f"All steps passed. Recorded in {keep(bringing.record_of(bench, outcomes), cache)}")
+            record = bringing.record_of(bench, candidate, outcomes)
+            report.say(f"All steps passed. Recorded in {keep(record, cache)}")
     finally:
         bench.close()
+
+
+def _candidate(model: str | None, section: Model) -> Candidate:
+    """A model as the configuration has it run; ModelError where that cannot be."""
+    from npu.catalog import resolve
+    from npu.embedded import default_cache_dir
+    from npu.xdna.speech_steps import Candidate
+
+    cache = section.cache_path or default_cache_dir(lambda _line: None)
+    return Candidate(resolve(model or section.name), section.npu, section.models_path, cache)

@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from npu.acceleration import Mode
+from npu.backends.designs import moonshine_on_npu, whisper_on_npu
 from npu.backends.failover import load_whole
 from npu.backends.onnx import OnnxBackend, Runner, provider_of
-from npu.backends.xdna import (
-    Composed,
-    Elsewhere,
-    HybridBackend,
-    Opener,
-    mixed_designs,
-    mixed_elsewhere,
-    moonshine_design,
-    moonshine_elsewhere,
-    whisper_design,
-    whisper_elsewhere,
-)
-from npu.backends.xdna_whole import moonshine_whole, whisper_whole
+from npu.backends.xdna import Elsewhere, HybridBackend, Opener, elsewhere
+from npu.backends.xdna_whole import WholeDesign
 from npu.catalog import resolve
 from npu.checkpoint import Checkpoint
 from npu.embedded import TOKENIZER, default_cache_dir, package_folder, shipped
@@ -36,16 +24,8 @@ from npu.silero import SileroJudge
 from npu.store import folder_of
 from npu.tokens import ListedTokenizer
 from npu.transcriber import LiveContext, ModelTranscriber, Transcriber
-from npu.weights import Weights
 from npu.whisper import architecture_of, load_backend
-from npu.xdna.failures import NpuUnavailable
-from npu.xdna.float_encoder import of_moonshine
-from npu.xdna.quant import QuantisedEncoder
-from npu.xdna.quant_file import latest_model
-from streaming.errors import ModelError
 from streaming.vad import FrameJudge
-
-logger = logging.getLogger("amanuensis.npu")
 
 _USUAL = Mode()
 
@@ -83,55 +63,21 @@ def load_transcriber(
     if named.entry is not None and named.entry.english_only:
         _speak_english(tokenizer)
 
-    def plain(encoder: Callable[[Checkpoint], Elsewhere] | None = None) -> OnnxBackend:
+    def plain(encoder: Elsewhere | None = None) -> OnnxBackend:
         return load_backend(folder, _beside_npu(device), cache, precision, threads, progress, encoder)[0]
 
     def accelerated(opener: Opener) -> Resident:
-        if npu.decoder == "npu":
-            checkpoint = Checkpoint(folder)
-            architecture = architecture_of(checkpoint)
-            return load_whole(opener, whisper_whole(checkpoint, architecture), architecture, plain, cache)
-        if npu.precision == "int8":
-            logger.warning("the NPU has no encoder in 8 bits for %s; it is in bf16", named.name)
-        return plain(partial(whisper_elsewhere, opener, cache_dir=cache))
+        checkpoint = Checkpoint(folder)
+        design = whisper_on_npu(named, checkpoint, npu, cache)
+        if isinstance(design, WholeDesign):
+            return load_whole(opener, design, architecture_of(checkpoint), plain, cache)
+        return plain(elsewhere(opener, design, cache))
 
     backend = selected(device, cache, accelerated, plain)
     transcriber = ModelTranscriber(backend, backend.architecture, tokenizer, live_context)
     if named.repository:
         transcriber.name = named.name  # the folder's is a key
     return transcriber
-
-
-def npu_designs(
-    model: str, npu: Mode, models_dir: Path | None = None, cache_dir: Path | None = None
-) -> tuple[Composed, ...]:
-    """What has to be built so that the NPU can do that for a model; ModelError where the model is not installed, or
-    not quantised.
-    """
-    named = resolve(model)
-    if named.embedded:
-        weights = shipped_weights()
-        if npu.decoder == "npu":
-            return (moonshine_whole(weights),)
-        if npu.precision == "int8":
-            return mixed_designs(weights, _quantised(weights, cache_dir or default_cache_dir(_unheard)))
-        return (moonshine_design(weights),)
-    checkpoint = Checkpoint(folder_of(named, models_dir))
-    if npu.decoder == "npu":
-        return (whisper_whole(checkpoint, architecture_of(checkpoint)),)
-    return (whisper_design(checkpoint),)
-
-
-def _quantised(weights: Weights, cache_dir: Path) -> QuantisedEncoder:
-    """Moonshine tiny's encoder in 8 bits, as it was made last; NpuUnavailable where it was not."""
-    remedy = f"amanuensis models quantize {TINY.name}"
-    try:
-        found = latest_model(of_moonshine(weights), cache_dir)
-    except ModelError as error:
-        raise NpuUnavailable(f"{error} Make it again: {remedy}") from error
-    if found is None:
-        raise NpuUnavailable(f"{TINY.name} was not quantised yet: {remedy}")
-    return found.encoder
 
 
 def _speak_english(tokenizer: HuggingFaceTokenizer) -> None:
@@ -147,12 +93,10 @@ def _moonshine(device: str, cache_dir: Path, progress: Callable[[str], None], np
 
     def accelerated(opener: Opener) -> Resident:
         weights = shipped_weights()
-        if npu.decoder == "npu":
-            return load_whole(opener, moonshine_whole(weights), TINY, plain, cache_dir)
-        if npu.precision == "int8":
-            encoder = mixed_elsewhere(opener, weights, _quantised(weights, cache_dir), cache_dir)
-        else:
-            encoder = moonshine_elsewhere(opener, weights, cache_dir)
+        design = moonshine_on_npu(weights, npu, cache_dir)
+        if isinstance(design, WholeDesign):
+            return load_whole(opener, design, TINY, plain, cache_dir)
+        encoder = elsewhere(opener, design, cache_dir)
         graphs = lean_graphs(cache_dir, progress)
         progress(f"Loading {TINY.name}")
         return HybridBackend(

@@ -37,7 +37,7 @@ def load_backend(
     precision: str,
     threads: int,
     progress: Callable[[str], None],
-    elsewhere: Callable[[Checkpoint], Elsewhere] | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> tuple[OnnxBackend, Architecture]:
     """The checkpoint in a folder, resident, with its graphs built or out of the cache folder.
 
@@ -64,8 +64,8 @@ def load_backend(
     encoder, decoder, lockstep = (partial(graph, part, build) for part, build in parts)
     if elsewhere is None:
         return OnnxBackend(architecture, encoder, decoder, lockstep, device, threads), architecture
-    found, cross = elsewhere(checkpoint), partial(graph, "cross", cross_graph)
-    return HybridBackend(architecture, found, cross, encoder, decoder, lockstep, threads), architecture
+    cross = partial(graph, "cross", cross_graph)
+    return HybridBackend(architecture, elsewhere, cross, encoder, decoder, lockstep, threads), architecture
 
 
 def architecture_of(checkpoint: Checkpoint) -> Architecture:

@@ -249,7 +249,7 @@ def load_whole(
     cache_dir: Path | None = None,
 ) -> FailoverBackend:
     """Encoder and decoder on the NPU; NpuUnavailable where it cannot be used. cache_dir: where packages lie."""
-    npu, built = asked(opener, design, design.encoder)
+    npu, built = asked(opener, design)
     encoder, decoder = Encoder(npu, built, design.encoder), Decoder(npu, built, design.decoder)
     backend = NpuBackend(architecture, encoder.states, decoder, npu.name)
     return FailoverBackend(architecture, backend, cpu, in_use(npu, [built], Mode("npu"), cache_dir))

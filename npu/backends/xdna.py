@@ -19,17 +19,16 @@ from onnxruntime import OrtValue
 from npu.acceleration import Acceleration, Mode
 from npu.architecture import Architecture
 from npu.backends.onnx import Array, OnnxBackend, load_session, run_encoder
-from npu.checkpoint import Checkpoint
 from npu.moonshine import TINY
 from npu.weights import Weights
 from npu.whisper_weights import WhisperWeights
+from npu.xdna.canary import Canary
+from npu.xdna.canary_i8 import Canary8
 from npu.xdna.design import Design
 from npu.xdna.encoder import Encoder, EncoderDesign
 from npu.xdna.failures import NpuUnavailable
 from npu.xdna.gemm import SPAN
-from npu.xdna.layers_i8 import Layers, LayersDesign
-from npu.xdna.mixed_encoder import MixedEncoder
-from npu.xdna.quant import QuantisedEncoder
+from npu.xdna.mixed_encoder import MixedDesign
 from npu.xdna.runtime import Built, Npu
 from npu.xdna.standing import failed, in_use
 from streaming.errors import ModelError
@@ -105,7 +104,11 @@ class HybridBackend(OnnxBackend):
 
 
 class Composed(Protocol):
-    """What is composed of a model."""
+    """What is composed of a model, for one package."""
+
+    @property
+    def canary(self) -> Canary | Canary8:
+        """By which the package proves itself."""
 
     def design(self, stacks: Mapping[str, int]) -> Design:
         """The design with its sequences. stacks: what the kernels need, bytes by name."""
@@ -114,57 +117,38 @@ class Composed(Protocol):
 Opener = Callable[[Composed], tuple[Npu, Built]]  # the NPU, and the design built for it; NpuUnavailable
 
 
-def moonshine_elsewhere(opener: Opener, weights: Weights, cache_dir: Path | None = None) -> Elsewhere:
-    """Moonshine tiny's encoder; NpuUnavailable where the NPU cannot be used. cache_dir: where packages lie."""
-    return _opened(opener, moonshine_design(weights), cache_dir)
+def elsewhere(
+    opener: Opener, design: EncoderDesign | MixedDesign, cache_dir: Path | None = None
+) -> Elsewhere:
+    """An encoder there; NpuUnavailable where the NPU cannot be used. cache_dir: where packages lie."""
+    if isinstance(design, EncoderDesign):
+        npu, built = asked(opener, design)
+        return Elsewhere(
+            Encoder(npu, built, design).states, npu.name, in_use(npu, [built], Mode(), cache_dir)
+        )
+    npu, first = asked(opener, design.convolutions)
+    _, second = asked(opener, design.layers)
+    states, mode = design.on(npu, first, second).states, Mode(precision="int8")
+    return Elsewhere(states, npu.name, in_use(npu, [first, second], mode, cache_dir))
+
+
+def asked(opener: Opener, composed: Composed) -> tuple[Npu, Built]:
+    """The package of what is composed, after its canary has answered."""
+    npu, built = opener(composed)
+    composed.canary.ask(npu, built)
+    return npu, built
 
 
 def moonshine_design(weights: Weights) -> EncoderDesign:
-    """For windows of up to 53 s."""
+    """Moonshine tiny's encoder, for windows of up to 53 s."""
     return EncoderDesign.moonshine(weights, TINY.heads, MOONSHINE_SPANS)
 
 
-def mixed_elsewhere(
-    opener: Opener, weights: Weights, quantised: QuantisedEncoder, cache_dir: Path | None = None
-) -> Elsewhere:
-    """Moonshine tiny's encoder with its layers in 8 bits; NpuUnavailable."""
-    stem, layers = mixed_designs(weights, quantised)
-    npu, first = asked(opener, stem, stem)
-    second = opener(layers)[1]
-    encoder = MixedEncoder(Encoder(npu, first, stem), Layers(npu, second, layers), quantised)
-    return Elsewhere(
-        encoder.states, npu.name, in_use(npu, (first, second), Mode(precision="int8"), cache_dir)
-    )
-
-
-def mixed_designs(weights: Weights, quantised: QuantisedEncoder) -> tuple[EncoderDesign, LayersDesign]:
-    """Of its convolutions, and of its layers."""
-    return EncoderDesign.moonshine_stem(weights, MOONSHINE_SPANS), LayersDesign(quantised, MOONSHINE_SPANS)
-
-
-def whisper_elsewhere(opener: Opener, checkpoint: Checkpoint, cache_dir: Path | None = None) -> Elsewhere:
-    """A Whisper checkpoint's, for its whole context and for short ones; NpuUnavailable."""
-    return _opened(opener, whisper_design(checkpoint), cache_dir)
-
-
-def whisper_design(checkpoint: Checkpoint) -> EncoderDesign:
-    """For one span of states, and for all."""
-    weights = WhisperWeights(checkpoint, "fp32")
+def whisper_design(weights: WhisperWeights) -> EncoderDesign:
+    """A Whisper checkpoint's, for one span of states, and for all."""
     return EncoderDesign.whisper(weights, whisper_spans(weights))
 
 
 def whisper_spans(weights: WhisperWeights) -> tuple[int, ...]:
     """Of 256 states."""
     return tuple(sorted({1, -(-weights.sizes.states // SPAN)}))
-
-
-def asked(opener: Opener, composed: Composed, encoder: EncoderDesign) -> tuple[Npu, Built]:
-    """The package of what holds an encoder, after its canary has answered."""
-    npu, built = opener(composed)
-    encoder.canary.ask(npu, built)
-    return npu, built
-
-
-def _opened(opener: Opener, design: EncoderDesign, cache_dir: Path | None) -> Elsewhere:
-    npu, built = asked(opener, design, design)
-    return Elsewhere(Encoder(npu, built, design).states, npu.name, in_use(npu, [built], Mode(), cache_dir))

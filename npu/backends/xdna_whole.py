@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from npu.architecture import Architecture
 from npu.backends.xdna import MOONSHINE_SPANS, whisper_spans
-from npu.checkpoint import Checkpoint
 from npu.model import Cache
 from npu.moonshine import TINY
 from npu.weights import Weights
 from npu.whisper_weights import WhisperWeights
 from npu.xdna.caches import NpuCache, Window
+from npu.xdna.canary import Canary
 from npu.xdna.decoder import DecoderDesign, Sizes
 from npu.xdna.decoders import Parts
 from npu.xdna.design import Design
@@ -80,6 +80,11 @@ class WholeDesign:
         self.encoder = encoder
         self.decoder = decoder
 
+    @property
+    def canary(self) -> Canary:
+        """The encoder's."""
+        return self.encoder.canary
+
     def design(self, stacks: Mapping[str, int]) -> Design:
         """The overlay with all sequences. stacks: what the kernels need, bytes by name."""
         return overlay(stacks, (*self.encoder.sequences(), *self.decoder.sequences()))
@@ -91,12 +96,11 @@ def moonshine_whole(weights: Weights) -> WholeDesign:
     return WholeDesign(encoder, DecoderDesign(Parts.moonshine(weights, TINY), _MOONSHINE))
 
 
-def whisper_whole(checkpoint: Checkpoint, architecture: Architecture) -> WholeDesign:
+def whisper_whole(weights: WhisperWeights, architecture: Architecture) -> WholeDesign:
     """A Whisper checkpoint, for its whole context and for short ones.
 
     Eight windows go into a pass until they have half of the tokens that a window may have; then four do.
     """
-    weights = WhisperWeights(checkpoint, "fp32")
     sizes = whisper_passes(weights)
     decoder = DecoderDesign(Parts.whisper(weights, architecture), sizes)
     return WholeDesign(EncoderDesign.whisper(weights, sizes.spans), decoder)

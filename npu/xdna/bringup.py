@@ -28,7 +28,7 @@ from npu.xdna.passthrough import WORDS, passthrough
 from npu.xdna.record import Record, versions
 from npu.xdna.runtime import Built, Command, Npu
 from npu.xdna.single_core import OUT, ordered, product, single_core
-from npu.xdna.speech_steps import KnownAnswers, Speech
+from npu.xdna.speech_steps import Candidate, speech_steps
 
 _SHAPE = Shape(256, 128, 256)  # of the canary's product
 
@@ -97,7 +97,7 @@ class Step(Protocol):
         """What is tried, for whoever watches."""
 
     @property
-    def design(self) -> Design | None:
+    def designs(self) -> tuple[Design, ...]:
         """What must have been built for it."""
 
     def take(self, bench: Bench) -> str:
@@ -110,7 +110,7 @@ class OpenDevice:
 
     name: str = "device"
     does: str = "opens the NPU through XRT"
-    design: Design | None = None
+    designs: tuple[Design, ...] = ()
 
     def take(self, bench: Bench) -> str:
         """Its name."""
@@ -121,29 +121,29 @@ class OpenDevice:
 class LoadPackage:
     """A context on the hardware, and a package that XRT takes."""
 
-    design: Design
+    designs: tuple[Design]
     name: str = "context"
     does: str = "loads a package, makes a hardware context and finds the kernel in it"
 
     def take(self, bench: Bench) -> str:
         """Which package."""
-        package = bench.package(self.design)
-        bench.npu.load(package)
-        return f"{self.design.name} is loaded"
+        (design,) = self.designs
+        bench.npu.load(bench.package(design))
+        return f"{design.name} is loaded"
 
 
 @dataclass(frozen=True)
 class PassThrough:
     """Data movement alone."""
 
-    design: Design
+    designs: tuple[Design]
     name: str = "pass-through"
     does: str = "moves numbers through the shim and memory tile of every column; no core takes part"
 
     def take(self, bench: Bench) -> str:
         """How much came back."""
         numbers = np.random.default_rng(1).integers(1, 2**31, WORDS.shape, np.int32)
-        found = bench.run(self.design, {"x": numbers}, "y").view(np.int32).reshape(WORDS.shape)
+        found = bench.run(self.designs[0], {"x": numbers}, "y").view(np.int32).reshape(WORDS.shape)
         must_equal("what came back", found, numbers)
         return f"{numbers.nbytes // 1024} KiB came back as they were"
 
@@ -152,7 +152,7 @@ class PassThrough:
 class OneKernel:
     """The code of one core."""
 
-    design: Design
+    designs: tuple[Design]
     name: str = "one kernel"
     does: str = "multiplies two tiles of 64 x 64 on one core"
 
@@ -160,7 +160,7 @@ class OneKernel:
         """That it is exact."""
         a, b = _bytes(2, (64, 64)), _bytes(3, (64, 64))
         laid_a, laid_b = ordered(a, b)
-        found = bench.run(self.design, {"a": laid_a, "b": laid_b}, "c").view(np.int32)
+        found = bench.run(self.designs[0], {"a": laid_a, "b": laid_b}, "c").view(np.int32)
         must_equal("the product", found, product(a, b))
         return f"{OUT.count} sums are NumPy's"
 
@@ -169,7 +169,7 @@ class OneKernel:
 class Canary:
     """The whole array on a product in 8 bits whose answer is known."""
 
-    design: Design
+    designs: tuple[Design]
     name: str = "canary"
     does: str = f"multiplies {_SHAPE.m} x {_SHAPE.k} x {_SHAPE.n} in 8 bits on all sixteen cores"
 
@@ -177,28 +177,27 @@ class Canary:
         """That it is exact."""
         a, b = _bytes(4, (_SHAPE.m, _SHAPE.k)), _bytes(5, (_SHAPE.k, _SHAPE.n))
         inputs = {"header": header(_SHAPE), "a": a, "b": b}
-        found = bench.run(self.design, inputs, "c").view(np.int32).reshape(_SHAPE.m, _SHAPE.n)
+        found = bench.run(self.designs[0], inputs, "c").view(np.int32).reshape(_SHAPE.m, _SHAPE.n)
         must_equal("the product", found, a.astype(np.int32) @ b.astype(np.int32))
         return f"{found.size} sums are NumPy's"
 
 
-def steps_of(stacks: Mapping[str, int]) -> tuple[Step, ...]:
-    """All of them in order; stacks: what the kernels need, bytes by name."""
+def steps_of(stacks: Mapping[str, int], candidate: Candidate) -> tuple[Step, ...]:
+    """All of them in order; stacks: what the kernels need, bytes by name; candidate: the model that is to run."""
     passing = passthrough()
     return (
         OpenDevice(),
-        LoadPackage(passing),
-        PassThrough(passing),
-        OneKernel(single_core(stacks)),
-        Canary(gemm(stacks, (_SHAPE,))),
-        KnownAnswers(stacks),
-        Speech(stacks),
+        LoadPackage((passing,)),
+        PassThrough((passing,)),
+        OneKernel((single_core(stacks),)),
+        Canary((gemm(stacks, (_SHAPE,)),)),
+        *speech_steps(candidate, stacks),
     )
 
 
 def designs_of(steps: Sequence[Step]) -> tuple[Design, ...]:
     """What must be built for them, each once."""
-    found = {step.design.name: step.design for step in steps if step.design is not None}
+    found = {design.name: design for step in steps for design in step.designs}
     return tuple(found.values())
 
 
@@ -239,11 +238,14 @@ def emulated(designs: Sequence[Design], kernels: Kernels, faults: Faults | None 
     return Bench(lambda: opened()[0], lambda design: opened()[1][design.name])
 
 
-def record_of(bench: Bench, outcomes: Sequence[Outcome]) -> Record:
+def record_of(bench: Bench, candidate: Candidate, outcomes: Sequence[Outcome]) -> Record:
     """What is kept of a walk that passed on hardware."""
     firmware, driver = versions(bench.npu.address)
     return Record(
         datetime.now(UTC).isoformat(timespec="seconds"),
+        candidate.name,
+        candidate.mode.decoder,
+        candidate.mode.precision,
         bench.npu.name,
         firmware,
         driver,

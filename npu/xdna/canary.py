@@ -9,6 +9,7 @@ may therefore be one step of bf16 off, and no more.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +50,10 @@ class Answer:
 class Canary:
     """The questions, and the answers that are known."""
 
+    overlay = "overlay"  # that is asked, for whoever watches
+    asks = "a product and an attention in bf16"
+    right = "right to a step of bf16"
+
     def __init__(self) -> None:
         self._constants = Constants()
         self._composer = Composer(self._constants)
@@ -73,22 +78,12 @@ class Canary:
 
     def answered(self, npu: Npu, built: Built) -> Bits:
         """-> the work buffer after it, whatever it holds."""
-        npu.load(built)
         work = np.full(2 * self._composer.work, UNWRITTEN, np.uint8).view(np.uint16)
         for region, values in self._inputs:
             work[region.offset : region.offset + values.size] = values.ravel()
-        buffers = []
-        for values in (self._constants.laid(), self._composer.headers({}), work):
-            buffer = npu.buffer(values.nbytes)
-            buffer.here[:] = values.view(np.uint8)
-            buffer.to_device()
-            buffers.append(buffer)
-        try:
-            npu.run(built, [Command(NAME, tuple(buffers))])
-        except NpuUnavailable as error:
-            raise CanaryFailed(str(error)) from error
-        buffers[-1].to_host()
-        return buffers[-1].here.view(np.uint16).copy()
+        return dispatched(npu, built, self._constants.laid(), self._composer.headers({}), work).view(
+            np.uint16
+        )
 
     def _product(self) -> Answer:
         """GELU(x @ matrix + bias) + other."""
@@ -126,6 +121,26 @@ class Canary:
         region = self._composer.input(*values.shape)
         self._inputs.append((region, to_bf16(values)))
         return region
+
+
+def dispatched(npu: Npu, built: Built, *arguments: NDArray[Any]) -> NDArray[np.uint8]:
+    """A canary's one dispatch with what its buffers hold -> the bytes of the last of them after it.
+
+    CanaryFailed where it does not end; NpuUnavailable where it cannot begin.
+    """
+    npu.load(built)
+    buffers = []
+    for values in arguments:
+        buffer = npu.buffer(values.nbytes)
+        buffer.here[:] = values.view(np.uint8)
+        buffer.to_device()
+        buffers.append(buffer)
+    try:
+        npu.run(built, [Command(NAME, tuple(buffers))])
+    except NpuUnavailable as error:
+        raise CanaryFailed(str(error)) from error
+    buffers[-1].to_host()
+    return buffers[-1].here.copy()
 
 
 def _whole(seed: int, low: int, high: int, *shape: int) -> NDArray[np.float32]:

@@ -61,7 +61,11 @@ class Tiles:
 
 
 class Composer8(Composition):
-    """Writes the stages of a model for windows of some number of rows, and lays out its memory."""
+    """Writes the stages of a model for windows of some number of rows, and lays out its memory.
+
+    A stage has headers of its own, which hold scales that calibration finds: where they lie is the same for all
+    models of an architecture.
+    """
 
     def __init__(self, constants: Constants) -> None:
         super().__init__(constants, IN, header, Words.OPERATION)
@@ -101,7 +105,7 @@ class Composer8(Composition):
         """
         steps = -(-matrices[0].values.shape[0] // TILE)
         words = {Words.STEPS: steps, Words.OTHER: int(other is not None), Words.DOWN: down}
-        head = self._header(Operation.PRODUCT, words)
+        head = self._header(Operation.PRODUCT, words, name)
         place = self._constants.place((name,), lambda: _streamed(matrices))
         run = (steps + 1) * OBJECT
         moves = Moves()
@@ -144,7 +148,7 @@ class Composer8(Composition):
         to: Tiles,
     ) -> None:
         rounds, normal = x.count // ROUND, operation is Operation.NORM
-        head = self._header(operation, {Words.STEPS: rounds, Words.TILES: x.count, **words})
+        head = self._header(operation, {Words.STEPS: rounds, Words.TILES: x.count, **words}, name)
         place = self._constants.place((name,), lambda: _gains(gain, offset, rounds))
         moves = Moves()
 
@@ -212,7 +216,7 @@ class Composer8(Composition):
         def of_shim(i: int, m: int, group: int) -> Iterator[Start]:
             row = m + i * TILE
             words = {**shared, Words.FIRST: row, Words.QUERIES: within(count, row)}
-            yield self._head(i, self._header(Operation.ATTENTION, words))
+            yield self._head(i, self._header(Operation.ATTENTION, words, name))
             of_heads = (groups * _PER_GROUP * OBJECT, 2 * OBJECT, 1)  # queries of each, and their scales
             pattern = Pattern((SIDE, 2, OBJECT), of_heads, heads.at(row, group * _PER_GROUP))
             yield Start(f"A{i}", "work", pattern)

@@ -109,7 +109,7 @@ class Composition:
         self._written = header
         self._operation = operation
         self._headers: list[Mapping[int, Said]] = []
-        self._placed: dict[tuple[tuple[int, Said], ...], int] = {}
+        self._placed: dict[tuple[str, tuple[tuple[int, Said], ...]], int] = {}
         self._work = 0
         self._own: dict[str, int] = {}  # values of further buffers, by name
         self._unit: list[Stage] = []
@@ -142,11 +142,11 @@ class Composition:
         """What is written from here on belongs together."""
         self._unit = self.units.setdefault(name, [])
 
-    def _header(self, operation: int, words: Mapping[Any, Said]) -> int:
-        """Its number."""
+    def _header(self, operation: int, words: Mapping[Any, Said], stage: str = "") -> int:
+        """Its number. stage: that which shares it with no other, whatever its words are."""
         said: dict[int, Said] = {self._operation: int(operation)}
         said |= {int(at): value for at, value in words.items()}
-        key = tuple(said.items())
+        key = stage, tuple(said.items())
         if key not in self._placed:
             self._placed[key] = len(self._headers)
             self._headers.append(said)

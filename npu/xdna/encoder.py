@@ -16,7 +16,7 @@ from npu.xdna.canary import Canary
 from npu.xdna.composition import Constants
 from npu.xdna.design import Design
 from npu.xdna.design import Sequence as HostSequence
-from npu.xdna.encoders import Plan, moonshine, moonshine_stem, whisper
+from npu.xdna.encoders import Plan, moonshine, moonshine_stem, whisper, whisper_stem
 from npu.xdna.oracle import from_bf16
 from npu.xdna.overlay import overlay
 from npu.xdna.runtime import Built, Command, Npu
@@ -56,6 +56,11 @@ class EncoderDesign:
     def whisper(cls, weights: WhisperWeights, spans: Sequence[int], by_unit: bool = False) -> EncoderDesign:
         """Whisper's."""
         return cls(partial(whisper, weights), spans, by_unit)
+
+    @classmethod
+    def whisper_stem(cls, weights: WhisperWeights, spans: Sequence[int]) -> EncoderDesign:
+        """Whisper's convolutions alone, with the positions."""
+        return cls(partial(whisper_stem, weights), spans)
 
     def dispatches(self, plan: Plan) -> dict[str, tuple[str, ...]]:
         """Names of the sequences of a plan, and their units."""

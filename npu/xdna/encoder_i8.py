@@ -61,16 +61,17 @@ class Encoder8:
 
     def states(self, sound: Array) -> Rows:
         """sound: rows [n, channels] for the first convolution -> states in 8 bits, normalised, with their scales."""
-        x = self.frames(sound)
+        return self.encoded(self.frames(sound))
+
+    def encoded(self, x: Fixed) -> Rows:
+        """What the first layer sees [frames, width] -> the same."""
         for layer, bits in zip(self.quantised.layers, self.bits(), strict=True):
             x = self.layer(x, layer, bits)
         return self.operators.layer_norm(x, self.quantised.last)
 
     def bits(self) -> list[int]:
         """Fraction bits of what each layer sees."""
-        quantised = self.quantised
-        first = quantised.convolutions[-1].product.bits if quantised.convolutions else quantised.sound_bits
-        return [first, *(layer.down.bits for layer in quantised.layers[:-1])]
+        return [self.quantised.frame_bits, *(layer.down.bits for layer in self.quantised.layers[:-1])]
 
     def frames(self, sound: Array) -> Fixed:
         """-> [frames, width], what the first layer sees."""

@@ -111,6 +111,15 @@ def moonshine_stem(weights: Weights, constants: Constants, spans: int) -> Plan:
 
 def whisper(weights: WhisperWeights, constants: Constants, spans: int) -> Plan:
     """Whisper, for up to 256 states a span. lengths: `frames`, `states`."""
+    plan, sizes = whisper_stem(weights, constants, spans), weights.sizes
+    layers = (weights.encoder_layer(i) for i in range(sizes.encoder_layers))
+    norm = weights.norm("model.encoder.layer_norm")
+    out = _layers(plan.composer, plan.out, plan.width, sizes.encoder_heads, layers, norm, None)
+    return replace(plan, out=out)
+
+
+def whisper_stem(weights: WhisperWeights, constants: Constants, spans: int) -> Plan:
+    """The same without the layers: its states, with their positions, are what the first of them sees."""
     composer = FeatureComposer(constants)
     sizes = weights.sizes
     states, width = spans * SPAN, sizes.width
@@ -140,9 +149,6 @@ def whisper(weights: WhisperWeights, constants: Constants, spans: int) -> Plan:
     composer.product(
         "convolution 2", seen, _flat(second), to, bias=second.bias, function=Activation.GELU, other=positions
     )
-    layers = (weights.encoder_layer(i) for i in range(sizes.encoder_layers))
-    norm = weights.norm("model.encoder.layer_norm")
-    out = _layers(composer, to, width, sizes.encoder_heads, layers, norm, None)
 
     shape = spectrogram_of(sizes)
 
@@ -151,8 +157,7 @@ def whisper(weights: WhisperWeights, constants: Constants, spans: int) -> Plan:
         return heard(audio, frames), {"frames": frames, "states": frames // FRAMES_PER_STATE}
 
     behind = replace(features, offset=features.offset + features.rows * features.width, rows=1)
-    blank = (silence, behind, before)
-    return Plan(composer, laid, samples, out, width, min(states, sizes.states), blank)
+    return Plan(composer, laid, samples, to, width, min(states, sizes.states), (silence, behind, before))
 
 
 def _layers(

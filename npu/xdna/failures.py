@@ -45,8 +45,8 @@ _TRIALS = (  # words of a failure, and what to try, the likeliest first
         "Under systemd: LimitMEMLOCK=infinity",
     )),
     ("other programs use the NPU", ("Who has it open? sudo fuser -v /dev/accel/accel0", _LOG, _RELOAD)),
-    ("amanuensis models quantize", ("Quantise it with that command, then: amanuensis npu build",)),
-    ("amanuensis npu build", (_REBUILD,)),
+    ("amanuensis models quantize", ("Quantise it with that command, then: amanuensis npu build MODEL",)),
+    ("amanuensis npu build", (_REBUILD, "A model that is not the default one: amanuensis npu build MODEL")),
     ("did not end within", (
         "Somewhere the array waits for what never comes",
         _RELOAD,

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from npu.xdna.canary_i8 import Canary8
 from npu.xdna.composer_i8 import Composer8, Tiles, lay_wide, read_narrow
 from npu.xdna.composition import Constants, Lengths
 from npu.xdna.design import Design
@@ -48,18 +49,19 @@ class LayersDesign:
         self.plans = [layers_plan(quantised, self.constants, n) for n in sorted(spans)]
         self.work = max(plan.composer.work for plan in self.plans)
         self.width = len(quantised.last.gain)
+        self.canary = Canary8()
 
     def sequence_of(self, plan: LayersPlan) -> str:
         """The name of its only sequence."""
         return f"layers_{self.plans.index(plan)}"
 
     def design(self, stacks: Mapping[str, int]) -> Design:
-        """The overlay with all sequences. stacks: what the kernels need, bytes by name."""
+        """The overlay with all sequences, the canary's among them. stacks: what the kernels need, bytes by name."""
         sequences = (
             plan.composer.sequence(self.sequence_of(plan), plan.composer.units, self.work)
             for plan in self.plans
         )
-        return overlay(stacks, tuple(sequences))
+        return overlay(stacks, (*sequences, self.canary.sequence()))
 
 
 class Layers:

@@ -95,7 +95,7 @@ def key_of(built: Built) -> str:
 
 def built(design: Design, cache_dir: Path | None = None) -> Built:
     """The package of a design as it is now; NpuUnavailable where there is none."""
-    source, stale = Source.of(design), False
+    source, of_this_release = Source.of(design), []
     for folder in _newest_first(folder_of_packages(cache_dir), design.name):
         manifest = Manifest.read(folder)
         if manifest is None or manifest.name != design.name:
@@ -104,8 +104,11 @@ def built(design: Design, cache_dir: Path | None = None) -> Built:
             if manifest.whole(folder):
                 return read(folder)
             raise NpuUnavailable(f"the package in {folder} is damaged: amanuensis npu build")
-        stale = True
-    state = "was built for the NPU, but not as it is now" if stale else "is not built for the NPU"
+        of_this_release.append(manifest.source.is_of_this_release())
+    if any(of_this_release):
+        state = "is built for the NPU, but for another model or mode, or before an update"
+    else:
+        state = "was built before an update" if of_this_release else "is not built for the NPU"
     raise NpuUnavailable(f"{design.name} {state}: amanuensis npu build")
 
 

@@ -88,6 +88,11 @@ class QuantisedEncoder:
     last: Normalisation
     crosses: tuple[Cross, ...]
 
+    @property
+    def frame_bits(self) -> int:
+        """Fraction bits of what the first layer sees, whatever computes the convolutions before it."""
+        return self.convolutions[-1].product.bits if self.convolutions else self.sound_bits
+
 
 def quantise(
     encoder: FloatEncoder, windows: list[Array], most_frames: int, progress: Progress

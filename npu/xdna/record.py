@@ -1,4 +1,4 @@
-"""The record of a bring-up that passed on hardware. It alone turns *measured* on."""
+"""Records of bring-ups that passed on hardware, one for each model and mode. They alone turn *measured* on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from npu.acceleration import Evidence
+from npu.acceleration import DecoderPlace, EncoderPrecision, Evidence
 from npu.embedded import write_atomically
 from npu.xdna.packages import folder_of_packages, is_current, key_of
 from npu.xdna.runtime import Built
@@ -20,6 +20,9 @@ class Record:
     """What passed, on what, when."""
 
     date: str  # ISO 8601, UTC
+    model: str
+    decoder: DecoderPlace  # where it was to run
+    precision: EncoderPrecision  # of the encoder's layers
     device: str  # as XRT calls it
     firmware: str | None  # where the driver says
     driver: str | None
@@ -27,31 +30,47 @@ class Record:
     seconds: dict[str, float]  # by step
     recoveries: int  # contexts that were made anew on the way
 
+    @property
+    def mode(self) -> str:
+        """For people."""
+        return "encoder and decoder" if self.decoder == "npu" else f"encoder in {self.precision}"
+
+    @property
+    def of(self) -> tuple[str, ...]:
+        """What there is one record of."""
+        return self.device, self.model, self.decoder, self.precision
+
 
 def keep(record: Record, cache_dir: Path | None = None) -> Path:
-    """Writes it, in place of an earlier one."""
+    """Writes it beside those that hold, in place of an earlier one of the same model and mode."""
     path = folder_of_packages(cache_dir) / _FILE
-    write_atomically(path, json.dumps(asdict(record), indent=1).encode())
+    others = [each for each in measured(cache_dir) if each.of != record.of]
+    write_atomically(path, json.dumps([asdict(each) for each in (*others, record)], indent=1).encode())
     return path
 
 
-def measured(cache_dir: Path | None = None) -> Record | None:
-    """The record, while every package it speaks of is still there as it was, and made from the kernels of today."""
+def measured(cache_dir: Path | None = None) -> tuple[Record, ...]:
+    """The records that hold, the latest last: every package they speak of is still there as it was, and made from the
+    kernels of today.
+    """
     try:
-        record = Record(**json.loads((folder_of_packages(cache_dir) / _FILE).read_text("utf-8")))
+        found = json.loads((folder_of_packages(cache_dir) / _FILE).read_text("utf-8"))
+        records = [Record(**each) for each in found]
     except (OSError, ValueError, TypeError):
-        return None
-    current = all(is_current(key, cache_dir) for key in record.packages.values())
-    return record if current and record.packages else None
+        return ()
+    return tuple(
+        each
+        for each in records
+        if each.packages and all(is_current(key, cache_dir) for key in each.packages.values())
+    )
 
 
 def evidence_of(device: str, built: Built, cache_dir: Path | None = None) -> Evidence:
     """What stands behind a package on a device: measured is what was brought up there, and has not changed since."""
     if f"({Evidence.EMULATED})" in device:
         return Evidence.EMULATED
-    record = measured(cache_dir)
-    proven = record is not None and record.device == device and key_of(built) in record.packages.values()
-    return Evidence.MEASURED if proven else Evidence.NONE
+    proven = {key for each in measured(cache_dir) if each.device == device for key in each.packages.values()}
+    return Evidence.MEASURED if key_of(built) in proven else Evidence.NONE
 
 
 def versions(address: str, system: Path = _SYSTEM) -> tuple[str | None, str | None]:

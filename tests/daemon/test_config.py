@@ -75,10 +75,6 @@ def test_every_setting_of_the_core() -> None:
             "[model]\nnpu_decoder = 'npu'\nnpu_precision = 'int8'",
             '[model] npu_decoder = "npu" goes with npu_precision = "bf16" only',
         ),
-        (
-            "[model]\nname = 'whisper-base'\nnpu_precision = 'int8'",
-            '[model] npu_precision = "int8" is for moonshine-tiny only; choose "bf16" for whisper-base.',
-        ),
         ("[model]\nnpu_precision = 'fp8'", "model.npu_precision = 'fp8'"),
         ("[server\nport = 1", "is not TOML"),
         ("\xff\xfe", "TOML"),

@@ -16,6 +16,7 @@ from rich.console import Console
 from daemon.doctor import Finding, examine, npu, report
 from npu.xdna.emulator import Fault
 from npu.xdna.overlay import overlay
+from npu.xdna.record import Record, keep
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -193,5 +194,10 @@ def test_an_npu(tmp_path: Path, stand_in: Any) -> None:
     stand_in.install(overlay(stand_in.kernels.stacks, ()), tmp_path)
     finding = npu(tmp_path, root)
     assert finding.ok and finding.says.endswith("; never brought up here: amanuensis npu bringup")
+    date, packages = "2026-01-02T03:04:05+00:00", {"overlay_bf16": "overlay_bf16-emulated"}
+    for model in (("moonshine-tiny", "cpu", "bf16"), ("whisper-base", "npu", "bf16")):
+        keep(Record(date, *model, "RyzenAI-npu1", None, None, packages, {}, 0), tmp_path)
+    tried = "moonshine-tiny (encoder in bf16) on 2026-01-02, whisper-base (encoder and decoder) on 2026-01-02"
+    assert npu(tmp_path, root).says.endswith(f"; brought up: {tried}")
     stand_in.faults.left[Fault.NOT_PERMITTED] = None
     assert "usermod -aG render" in npu(tmp_path, root).remedy

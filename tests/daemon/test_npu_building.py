@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
+SMALL = ROOT / "tests/fixtures/whisper-small-talk"
 
 pytestmark = pytest.mark.skipif(
     shutil.which("g++") is None, reason="g++ is not installed; to run this: sudo apt install g++"
@@ -122,11 +123,11 @@ def test_a_tool_that_fails(cache: Path, tools: dict[str, str]) -> None:
 
 
 def test_a_model_of_ones_own(cache: Path, tools: dict[str, str]) -> None:
-    """Has its encoder built, and nothing else."""
-    folder = ROOT / "tests/fixtures/whisper-small-talk"
-    result = npu(cache, "build", str(folder), **tools)
+    """Has its encoder built, and what bringing it up needs, which is the next thing to do."""
+    result = npu(cache, "build", str(SMALL), **tools)
     assert result.returncode == 0, result
-    assert packages(cache) == ["overlay_bf16"]
+    assert packages(cache) == ["gemm_i8", "overlay_bf16", "passthrough", "single_core"]
+    assert result.stdout.splitlines()[-1] == f"Now try it: amanuensis npu bringup {SMALL}"
     refused = npu(cache, "build", "parakeet", **tools)
     assert refused.returncode == 1 and "No model is called 'parakeet'" in refused.stderr
 
@@ -137,11 +138,14 @@ def test_the_chosen_mode(cache: Path, tools: dict[str, str], tmp_path: Path) -> 
     config.parent.mkdir()
     config.write_text("[model]\nnpu_decoder = 'npu'\n")
     chosen = {**tools, "XDG_CONFIG_HOME": str(tmp_path)}
-    result = npu(cache, "build", str(ROOT / "tests/fixtures/whisper-small-talk"), **chosen)
+    result = npu(cache, "build", str(SMALL), **chosen)
     assert result.returncode == 0, result
     (manifest,) = (cache / "amanuensis/npu").glob("overlay_bf16-*/manifest.json")
     sequences = json.loads(manifest.read_text())["instructions"]
     assert {"canary", "layers_0", "crossing_1", "pass_0_8"} <= set(sequences)
-    config.write_text("[model]\nnpu_precision = 'int8'\n")
+    tried = npu(cache, "bringup", "--emulated", str(SMALL), **chosen)
+    assert tried.returncode == 0, tried
+    assert f"EMULATED  decoder       decodes what {SMALL} hears in 2 s of speech" in tried.stdout
+    config.write_text(f"[model]\nname = '{SMALL}'\nnpu_precision = 'int8'\n")
     refused = npu(cache, "build", **chosen)
-    assert refused.returncode == 1 and "amanuensis models quantize moonshine-tiny" in refused.stderr
+    assert refused.returncode == 1 and f"amanuensis models quantize {SMALL}" in refused.stderr

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +14,20 @@ import pytest
 from numpy.typing import NDArray
 
 from npu.acceleration import NOT_ASKED, Evidence, Mode, State
+from npu.backends.designs import model_design, packages_of
 from npu.backends.failover import FailoverBackend, FailoverWindow
 from npu.backends.onnx import OnnxBackend
 from npu.catalog import EMBEDDED, resolve
 from npu.lean import Graphs
-from npu.loading import load_transcriber, npu_designs
+from npu.loading import load_transcriber
 from npu.selection import selected
 from npu.transcriber import Transcriber
 from npu.xdna.emulator import Fault
 from npu.xdna.float_model import float_model
+from npu.xdna.host_kernels import HostKernels
 from npu.xdna.presence import without_npu
 from npu.xdna.quant_file import kept_model
+from npu.xdna.rings import Bytes
 from streaming.containers import decode_container
 from streaming.errors import ModelError
 from streaming.window import SAMPLE_RATE, Purpose, Window
@@ -51,7 +54,7 @@ def build(stand_in: Any, tmp_path: Path) -> Callable[..., None]:
     """Lays packages where `amanuensis npu build` leaves them."""
 
     def made(mode: Mode = HYBRID, model: str = str(FOLDER)) -> None:
-        for each in npu_designs(model, mode, cache_dir=tmp_path):
+        for each in packages_of(model_design(resolve(model), mode, None, tmp_path)):
             stand_in.install(each.design(stand_in.kernels.stacks), tmp_path)
 
     return made
@@ -126,7 +129,7 @@ def test_no_package(load: Any, stand_in: Any) -> None:
     found = load("npu").acceleration
     assert found.state is State.UNAVAILABLE and found.reason is not None
     assert "overlay_bf16 is not built for the NPU: amanuensis npu build" in found.reason
-    assert found.remedies == ("Build again: amanuensis npu build",)
+    assert found.remedies[0] == "Build again: amanuensis npu build"
 
 
 @pytest.mark.parametrize(
@@ -168,8 +171,7 @@ def text_of(model: Transcriber, asked: Window) -> list[str]:
 def test_everything_on_the_npu(load: Any, build: Any, stand_in: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Gives the CPU's text, also when it fails between encoder and decoder."""
     build(WHOLE)
-    with (FIXTURES / "speech" / "english-talk.flac").open("rb") as file:
-        asked = window(np.concatenate(list(decode_container(file))), 3)
+    asked = window(read("english-talk.flac"), 3)
     expected = text_of(load("cpu"), asked)
     assert len(expected) > 3
     model = load("npu", WHOLE)
@@ -208,14 +210,45 @@ def test_an_encoder_in_8_bits(
     assert texts[0] == texts[1] and len(texts[0]) > 4
     found = on_npu.acceleration
     assert (found.state, found.decoder, found.precision) == (State.IN_USE, "cpu", "int8")
-    assert found.dispatches == 3  # the canary's, the convolutions', the layers'
+    assert found.dispatches == 4  # the canaries', the convolutions', the layers'
     (quantised,) = tmp_path.glob("*.npz")
     quantised.write_bytes(b"")
     assert "Make it again" in load("npu", MIXED, EMBEDDED).acceleration.reason
 
 
-def test_an_encoder_that_has_no_8_bits(load: Any, built: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """Is in bf16, with a warning."""
+def test_a_whisper_in_8_bits(load: Any, build: Any, stand_in: Any, tmp_path: Path) -> None:
+    """Gives the CPU's words as well, once it has been quantised, while both of its packages prove themselves."""
+    assert f"amanuensis models quantize {FOLDER}" in load("npu", MIXED).acceleration.reason
+    talk = read("english-talk.flac")
+    kept_model(float_model(resolve(str(FOLDER))), [talk[: 6 * SAMPLE_RATE]], tmp_path, lambda _line: None)
+    build(MIXED)
+    asked = window(talk[8 * SAMPLE_RATE :], 4)
+    on_npu = load("npu", MIXED)
+    assert text_of(on_npu, asked) == text_of(load("cpu", MIXED), asked) != []
+    found = on_npu.acceleration
+    assert (found.state, found.precision, found.dispatches) == (State.IN_USE, "int8", 4)
+    assert on_npu.device.startswith("RyzenAI-npu1 (emulated) (encoder), cpu (onnxruntime ")
+    stand_in.kernels = Spoilt(stand_in.kernels)
     found = load("npu", MIXED).acceleration
-    assert (found.state, found.precision) == (State.IN_USE, "bf16")
-    assert "no encoder in 8 bits" in caplog.text
+    assert found.state is State.FAILED and "the product of the canary in 8 bits differs" in found.reason
+
+
+class Spoilt:
+    """Kernels of which one is wrong that only the overlay in 8 bits has."""
+
+    def __init__(self, kernels: HostKernels) -> None:
+        self.stacks = kernels.stacks
+        self._kernels = kernels
+
+    def call(self, name: str, arguments: Sequence[Bytes | int]) -> None:
+        self._kernels.call(name, arguments)
+        if name == "narrow_i16":
+            out = arguments[1]
+            assert isinstance(out, np.ndarray)
+            out[0] ^= 1
+
+
+def read(name: str) -> NDArray[np.float32]:
+    """A recording at 16 kHz."""
+    with (FIXTURES / "speech" / name).open("rb") as file:
+        return np.concatenate(list(decode_container(file)))

@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from npu.acceleration import Mode
+from npu.catalog import resolve
 from npu.moonshine import TINY
 from npu.weights import Weights
 from npu.xdna import build as building
@@ -23,13 +25,17 @@ from npu.xdna.build import Delivered, Watch, build
 from npu.xdna.design import Design
 from npu.xdna.encoder_i8 import Fixed, Operators
 from npu.xdna.float_encoder import FloatEncoder, of_moonshine
+from npu.xdna.float_model import float_model
 from npu.xdna.gemm import SPAN
 from npu.xdna.host_kernels import HostKernels
 from npu.xdna.oracle import TILE, Rows, blocked, unblocked
 from npu.xdna.packages import folder_of_packages
 from npu.xdna.quant import QuantisedEncoder, quantise
+from npu.xdna.quant_file import kept_model
 from npu.xdna.quant_parts import Normalisation, Product
+from npu.xdna.speech_steps import Candidate
 from npu.xdna.toolchain import Toolchain
+from streaming.containers import decode_container
 from streaming.window import SAMPLE_RATE
 
 Values = NDArray[Any]
@@ -130,6 +136,22 @@ def quantised(moonshine: FloatEncoder, clips: dict[str, NDArray[np.float32]]) ->
 def spoken(clips: dict[str, NDArray[np.float32]]) -> NDArray[np.float32]:
     """Another reader: 125 frames of Moonshine's, two tiles."""
     return TINY.prepare(clips["two_cities"][: 3 * SAMPLE_RATE], False)
+
+
+@pytest.fixture(scope="session")
+def small_candidate(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Mode], Candidate]:
+    """The small Whisper as it is brought up in a mode."""
+    folder = Path(__file__).parents[2] / "fixtures"
+    named, cache = resolve(str(folder / "whisper-small-talk")), tmp_path_factory.mktemp("quantised")
+
+    def candidate(mode: Mode) -> Candidate:
+        if mode.precision == "int8" and not any(cache.iterdir()):
+            with (folder / "speech" / "english-1.flac").open("rb") as file:
+                audio = np.concatenate(list(decode_container(file)))
+            kept_model(float_model(named), [audio], cache, lambda _line: None)
+        return Candidate(named, mode, None, cache)
+
+    return candidate
 
 
 class KernelOperators:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from npu.backends.onnx import OnnxBackend
 from npu.backends.reference import Reference, ReferenceBackend
 from npu.backends.whisper_reference import WhisperReference
-from npu.backends.xdna import Elsewhere, HybridBackend, moonshine_elsewhere, whisper_elsewhere
+from npu.backends.xdna import HybridBackend, elsewhere, moonshine_design, whisper_design
 from npu.checkpoint import Checkpoint
 from npu.decoding import Rules, decode
 from npu.hf_tokens import HuggingFaceTokenizer
@@ -22,6 +22,7 @@ from npu.moonshine import TINY
 from npu.moonshine_encoder import cross_graph
 from npu.weights import Weights
 from npu.whisper import architecture_of, load_backend
+from npu.whisper_weights import WhisperWeights
 from npu.xdna.check import check
 from npu.xdna.emulated import emulated
 from npu.xdna.emulator import Fault, Faults
@@ -121,17 +122,17 @@ def test_whisper(kernels: HostKernels, tmp_path: Path) -> None:
     checkpoint = Checkpoint(FIXTURES / "whisper-small-talk")
     architecture = architecture_of(checkpoint)
 
-    def elsewhere(found: Checkpoint) -> Elsewhere:
-        return whisper_elsewhere(lambda design: opened(kernels, design), found)
+    weights = WhisperWeights(checkpoint, "fp32")
+    there = elsewhere(lambda design: opened(kernels, design), whisper_design(weights))
 
     def load(hybrid: bool) -> OnnxBackend:
         options = (checkpoint.folder, "cpu", tmp_path, "fp32", 1, lambda _line: None)
-        return load_backend(*options, elsewhere if hybrid else None)[0]
+        return load_backend(*options, there if hybrid else None)[0]
 
     with (FIXTURES / "speech" / "english-talk.flac").open("rb") as file:
         audio = np.concatenate(list(decode_container(file)))[: 6 * SAMPLE_RATE]
     reference = WhisperReference(architecture, checkpoint)
-    states, beginning = elsewhere(checkpoint).states, audio[: 2 * SAMPLE_RATE]
+    states, beginning = there.states, audio[: 2 * SAMPLE_RATE]
     short = states(beginning, True)
     assert cosine(short, reference.encode(beginning, True).states) >= 0.9999
     assert cosine(states(audio, False), reference.encode(audio).states) >= 0.9999
@@ -156,7 +157,7 @@ def load_tokens(checkpoint: Checkpoint) -> Rules:
 
 
 def hybrid(kernels: HostKernels, weights: Weights, graphs: Graphs, faults: Faults) -> HybridBackend:
-    where = moonshine_elsewhere(lambda design: opened(kernels, design, faults), weights)
+    where = elsewhere(lambda design: opened(kernels, design, faults), moonshine_design(weights))
     cross = cross_graph(weights)
     return HybridBackend(TINY, where, cross, lambda: graphs.encoder, graphs.decoder, graphs.lockstep)
 

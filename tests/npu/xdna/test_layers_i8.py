@@ -13,14 +13,15 @@ from npu.checkpoint import Checkpoint
 from npu.moonshine import TINY
 from npu.weights import Weights
 from npu.whisper import architecture_of
+from npu.whisper_weights import WhisperWeights
 from npu.xdna.check import check
 from npu.xdna.emulated import emulated
-from npu.xdna.encoder import Encoder, EncoderDesign
-from npu.xdna.encoder_i8 import Fixed, in_float, numpy_encoder
+from npu.xdna.encoder_i8 import Fixed, fixed, in_float, numpy_encoder
 from npu.xdna.float_encoder import FloatEncoder, in_bf16, of_whisper
 from npu.xdna.host_kernels import HostKernels
 from npu.xdna.layers_i8 import Layers, LayersDesign
-from npu.xdna.mixed_encoder import MixedEncoder
+from npu.xdna.mixed_encoder import MixedDesign, MixedEncoder
+from npu.xdna.packages import Source
 from npu.xdna.quant import QuantisedEncoder, quantise
 from streaming.containers import decode_container
 from streaming.errors import ModelError
@@ -34,6 +35,13 @@ FIXTURES = Path(__file__).parents[2] / "fixtures"
 def opened(kernels: HostKernels, design: LayersDesign, seed: int = 0) -> Layers:
     npu, (built,) = emulated(kernels, design.design(kernels.stacks), seed=seed)
     return Layers(npu, built, design)
+
+
+def mixed(kernels: HostKernels, design: MixedDesign) -> MixedEncoder:
+    """Both designs on one NPU."""
+    designs = (each.design(kernels.stacks) for each in (design.convolutions, design.layers))
+    npu, (stem, layers) = emulated(kernels, *designs)
+    return design.on(npu, stem, layers)
 
 
 def cosine(x: Array, y: Array) -> float:
@@ -79,9 +87,7 @@ def test_the_whole_encoder(
     clips: dict[str, Array],
 ) -> None:
     """The convolutions in bf16, the layers in 8 bits: two designs on one NPU, and near float32."""
-    stem, design = EncoderDesign.moonshine_stem(weights, (1,)), LayersDesign(quantised, (1,))
-    npu, built = emulated(kernels, stem.design(kernels.stacks), design.design(kernels.stacks))
-    encoder = MixedEncoder(Encoder(npu, built[0], stem), Layers(npu, built[1], design), quantised)
+    encoder = mixed(kernels, MixedDesign.moonshine(weights, quantised, (1,)))
     audio = clips["two_cities"][: 3 * SAMPLE_RATE]
     found, expected = encoder.states(audio), moonshine.states(TINY.prepare(audio, False))
     assert found.shape == expected.shape
@@ -89,16 +95,37 @@ def test_the_whole_encoder(
 
 
 def test_whisper(kernels: HostKernels) -> None:
-    """Heads that are not four at a time, norms with offsets, and no rotation: the same numbers as well."""
+    """Convolutions in bf16 in place of those it was quantised with; heads that are not four at a time, norms with
+    offsets, and no rotation: the layers are the same numbers as in NumPy, and the whole is near float32.
+    """
     checkpoint = Checkpoint(FIXTURES / "whisper-small-talk")
     encoder, prepare = of_whisper(checkpoint), architecture_of(checkpoint).prepare
-    with (FIXTURES / "speech" / "english-1.flac").open("rb") as file:
-        features = prepare(np.concatenate(list(decode_container(file))), True)
-    quantised = quantise(encoder, [features], 500, lambda _: None)
-    fast, sound = numpy_encoder(quantised), encoder.sound(features[:400])
-    rows = opened(kernels, LayersDesign(quantised, (1,))).states(fast.frames(sound))
-    for found, expected in zip(rows, fast.states(sound), strict=True):
-        assert np.array_equal(found, expected)
+    quantised = quantise(encoder, [prepare(read("english-1.flac"), False)], 500, lambda _: None)
+    there = mixed(kernels, MixedDesign.whisper(WhisperWeights(checkpoint, "fp32"), quantised, (1, 2)))
+    for short in (True, False):
+        window = prepare(read("english-2.flac")[: 4 * SAMPLE_RATE], short)
+        found, expected = there.states(window), encoder.states(window)
+        assert found.shape == expected.shape
+        assert cosine(found, expected) > 0.999
+        frames = fixed(there.convolutions.states(window), quantised.frame_bits)
+        rows = numpy_encoder(quantised).encoded(frames)
+        for ours, wanted in zip(there.layers.states(frames), rows, strict=True):
+            assert np.array_equal(ours, wanted)
+        assert np.array_equal(found, in_float(rows, quantised.last))
+
+
+def read(name: str) -> Array:
+    with (FIXTURES / "speech" / name).open("rb") as file:
+        return np.concatenate(list(decode_container(file)))
+
+
+def test_another_calibration(kernels: HostKernels, quantised: QuantisedEncoder) -> None:
+    """Makes no other package."""
+    layers = list(quantised.layers)
+    layers[1] = replace(layers[1], heads=replace(layers[1].heads, shifts=layers[0].heads.shifts))
+    layers[2] = replace(layers[2], heads=replace(layers[2].heads, shifts=(30, 20)))
+    other = LayersDesign(replace(quantised, layers=tuple(layers)), (1,)).design(kernels.stacks)
+    assert Source.of(other) == Source.of(LayersDesign(quantised, (1,)).design(kernels.stacks))
 
 
 def test_windows(kernels: HostKernels, quantised: QuantisedEncoder, frames: Fixed) -> None:
@@ -121,4 +148,5 @@ def test_a_window_that_is_too_long(kernels: HostKernels, design: LayersDesign, f
 def test_limits(kernels: HostKernels, design: LayersDesign) -> None:
     """It fits the hardware."""
     assert not check(design.design(kernels.stacks))
-    assert len(design.design(kernels.stacks).sequences) == 2
+    names = [each.name for each in design.design(kernels.stacks).sequences]
+    assert names == ["layers_0", "layers_1", "canary"]

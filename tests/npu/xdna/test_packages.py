@@ -31,9 +31,12 @@ def test_what_the_runtime_finds(machine: Any) -> None:
 
 
 def test_a_design_that_has_changed(machine: Any) -> None:
-    """Has no package until it is built again."""
+    """Has no package until it is built again, and neither has one of that name for something else."""
     machine.build(passthrough())
-    with pytest.raises(NpuUnavailable, match="not as it is now: amanuensis npu build"):
+    sentence = (
+        "passthrough is built for the NPU, but for another model or mode, or before an update: amanuensis"
+    )
+    with pytest.raises(NpuUnavailable, match=sentence):
         built(replace(passthrough(), links=passthrough().links[::-1]), machine.cache)
 
 
@@ -42,7 +45,7 @@ def test_kernels_that_have_changed(machine: Any, sources: Path) -> None:
     with_core = machine.build(single_core(STACKS)).built
     without = machine.build(passthrough()).built
     (sources / "gemm_i8.cc").write_text("// changed\n")
-    with pytest.raises(NpuUnavailable, match="not as it is now"):
+    with pytest.raises(NpuUnavailable, match="was built before an update: amanuensis npu build"):
         built(single_core(STACKS), machine.cache)
     assert not is_current(key_of(with_core), machine.cache)
     assert is_current(key_of(without), machine.cache)
@@ -79,7 +82,7 @@ def test_another_way_to_write_mlir(machine: Any, monkeypatch: pytest.MonkeyPatch
     found = machine.build(passthrough()).built
     monkeypatch.setattr(packages, "_HERE", tmp_path)
     assert not is_current(key_of(found), machine.cache)
-    with pytest.raises(NpuUnavailable, match="not as it is now"):
+    with pytest.raises(NpuUnavailable, match="was built before an update: amanuensis npu build"):
         built(passthrough(), machine.cache)
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from npu.acceleration import Evidence
+from npu.acceleration import Evidence, Mode
+from npu.backends.designs import packages_of
 from npu.xdna.bringup import Bench, attempt, designs_of, record_of, steps_of
 from npu.xdna.design import Design
 from npu.xdna.emulator import Emulator, Package, instructions
@@ -20,6 +21,7 @@ from npu.xdna.packages import built, folder_of_packages, key_of
 from npu.xdna.record import Record, evidence_of, keep, measured, versions
 from npu.xdna.runtime import Built, Npu
 from npu.xdna.single_core import single_core
+from npu.xdna.speech_steps import Candidate
 
 DESIGN = single_core({"zero_i32": 64, "gemm_i8": 128})
 Recorded = tuple[Record, Path]
@@ -35,22 +37,27 @@ def kernels(portable: HostKernels) -> HostKernels:
 def recorded(machine: Any) -> Recorded:
     """A record over a package that was built, and its cache."""
     key = key_of(machine.build(DESIGN).built)
-    record = Record(
-        "2026-01-02T03:04:05+00:00", "RyzenAI-npu1", "1.5.5.391", None, {DESIGN.name: key}, {"device": 0.1}, 0
-    )
+    date, packages = "2026-01-02T03:04:05+00:00", {DESIGN.name: key}
+    model = ("moonshine-tiny", "cpu", "bf16")
+    record = Record(date, *model, "RyzenAI-npu1", "1.5.5.391", None, packages, {"device": 0.1}, 0)
     keep(record, machine.cache)
     return record, machine.cache
 
 
 def test_nothing_recorded(tmp_path: Path) -> None:
     """Nothing is measured."""
-    assert measured(tmp_path) is None
+    assert not measured(tmp_path)
 
 
 def test_a_record(recorded: Recorded) -> None:
-    """Is read as it was kept."""
+    """Is read as it was kept, and takes the place of an earlier one of the same model and mode alone."""
     record, cache = recorded
-    assert measured(cache) == record
+    assert measured(cache) == (record,)
+    other, again = replace(record, precision="int8"), replace(record, date="2026-02-03T04:05:06+00:00")
+    keep(other, cache)
+    assert measured(cache) == (record, other)
+    keep(again, cache)
+    assert measured(cache) == (other, again)
 
 
 def _package_changes(cache: Path, key: str) -> None:
@@ -78,15 +85,15 @@ def test_what_voids_it(happens: Callable[[Path, str], None], recorded: Recorded)
     """Nothing is measured any more."""
     record, cache = recorded
     happens(cache, record.packages[DESIGN.name])
-    assert measured(cache) is None
+    assert not measured(cache)
 
 
 def test_kernels_of_another_release(recorded: Recorded, sources: Path) -> None:
     """Void it: what was measured is not what would run."""
     _, cache = recorded
-    assert measured(cache) is not None
+    assert measured(cache)
     (sources / "gemm_i8.cc").write_text("// changed\n")
-    assert measured(cache) is None
+    assert not measured(cache)
 
 
 def test_evidence(recorded: Recorded) -> None:
@@ -113,9 +120,14 @@ def test_versions(tmp_path: Path) -> None:
     assert versions("0000:00:00.0", tmp_path) == (None, "2.20.0")
 
 
-def test_a_walk_that_passes(machine: Any, kernels: HostKernels) -> None:
-    """Over packages that were built turns measured on. What stands in for hardware here is the emulator."""
-    steps = steps_of(kernels.stacks)
+def test_a_walk_that_passes(
+    machine: Any, kernels: HostKernels, small_candidate: Callable[[Mode], Candidate]
+) -> None:
+    """Over packages that were built turns measured on for both that run in 8 bits. What stands in for hardware here is
+    the emulator.
+    """
+    candidate = small_candidate(Mode(precision="int8"))
+    steps = steps_of(kernels.stacks, candidate)
     made = {each.name: machine.build(each).built for each in designs_of(steps)}
     xrt = Emulator({made[each.name].package: Package(each, lambda: kernels) for each in designs_of(steps)})
 
@@ -126,9 +138,8 @@ def test_a_walk_that_passes(machine: Any, kernels: HostKernels) -> None:
     bench = Bench(lambda: Npu(xrt), package)
     outcomes = [attempt(step, bench) for step in steps]
     assert not any(outcome.failure for outcome in outcomes)
-    keep(record_of(bench, outcomes), machine.cache)
-    record = measured(machine.cache)
-    assert record is not None
+    keep(record_of(bench, candidate, outcomes), machine.cache)
+    (record,) = measured(machine.cache)
     assert record.packages == {name: key_of(each) for name, each in made.items()}
     assert list(record.seconds) == [
         "device",
@@ -137,7 +148,13 @@ def test_a_walk_that_passes(machine: Any, kernels: HostKernels) -> None:
         "one kernel",
         "canary",
         "overlay",
+        "8-bit overlay",
         "pipeline",
     ]
     assert (record.device, record.firmware, record.recoveries) == ("RyzenAI-npu1 (emulated)", None, 0)
+    assert (record.decoder, record.precision, record.mode) == ("cpu", "int8", "encoder in int8")
+    keep(replace(record, device="RyzenAI-npu1"), machine.cache)
+    for composed in packages_of(candidate.parts):
+        package = built(composed.design(kernels.stacks), machine.cache)
+        assert evidence_of("RyzenAI-npu1", package, machine.cache) is Evidence.MEASURED
     assert datetime.now(UTC) - datetime.fromisoformat(record.date) < timedelta(minutes=1)
