@@ -6,13 +6,13 @@
 //   weights = 2^(score - level - 81), in bf16; they are summed as they are, and times v, in float
 // The level of a query is a whole number, so that what was summed before is divided by a power of two where it rises. It
 // is the largest score's, rounded down, of those keys that came first; and where one comes that is larger by more than 16
-// it is that one's. 81 is arbitrary: so little that a weight 2^-46 as large as one at the level is zero in bf16.
+// it is that one's. 81 is the bias of exponents less 46: of weights 2^-46 as large as one at the level nothing is left.
 // A query that sees no key gets zero, and so do those from `queries` on. Four queries that see none of the keys at hand
 // are passed over.
 //
 // A power of two takes few integer instructions. To add kZero to a score leaves it as a fixed-point number in the bits of
-// a float. Less the level, its whole part is the exponent of the weight, and the rest m becomes the fraction, which is
-// m + m (-0.3472 + 0.3395 m) for 2^m - 1: within 0.9 of bf16's last place, rounding included.
+// a float. Less the level, its whole part is the exponent of the weight, and the rest m becomes the fraction, for which
+// 2^m - 1 is taken as 0.0029 + m + m (-0.3472 + 0.3395 m): within 0.9 of bf16's last place, rounding included.
 //
 // Keys come in two parts. Of the first, queries see as many as their own word says; they may be those of several groups,
 // of which each has 32 in turn. The second part belongs to the queries themselves, one to each: they see those up to their
