@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,11 +57,15 @@ class Buffers:
 
     def taken(self, region: Region, rows: slice) -> Bits:
         """[rows, width], a copy."""
-        buffer = self._buffers[region.argument]
-        at = BYTES * (region.offset + rows.start * region.width)
-        size = BYTES * (rows.stop - rows.start) * region.width
+        part = replace(region, offset=region.offset + rows.start * region.width, rows=rows.stop - rows.start)
+        return self.seen(part).copy()
+
+    def seen(self, region: Region) -> Bits:
+        """[rows, width], as they are until the next dispatch."""
+        buffer, at = self._buffers[region.argument], BYTES * region.offset
+        size = BYTES * region.rows * region.width
         buffer.to_host(at, size)
-        return buffer.here[at : at + size].view(np.uint16).reshape(-1, region.width).copy()
+        return buffer.here[at : at + size].view(np.uint16).reshape(-1, region.width)
 
     def dispatch(self, name: str, composer: Composition, lengths: Lengths) -> None:
         """The sequence of that name, with headers that say these lengths."""

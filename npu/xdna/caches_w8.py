@@ -9,15 +9,19 @@ from numpy.typing import NDArray
 
 from npu.xdna.caches import Window
 from npu.xdna.overlay import Bits
+from npu.xdna.windows import keys_of
 
 
 @dataclass(frozen=True, eq=False)
 class WindowW8(Window):
     """A window after the encoder."""
 
-    tiles: Bits  # [blocks, layers * heads * 4096]: of 64 states, keys and values of each head as the NPU wants them
-    scales: Bits  # [layers * heads * 2048]: of each head, of all its blocks, as a tile
+    tiles: (
+        Bits  # [layers, heads, blocks, 4096]: of 64 states, keys and values of a head as the NPU wants them
+    )
+    scales: NDArray[np.float32]  # [layers, heads, blocks, 2]: of either
 
     def keys(self, layer: int, head: int) -> NDArray[np.float32]:
         """[frames, width of a head]."""
-        raise NotImplementedError
+        found = keys_of(self.tiles[layer, head], self.scales[layer, head, :, 0])
+        return found[: self.frames, : self.parts.head_width]

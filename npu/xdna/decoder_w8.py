@@ -12,19 +12,19 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from npu.xdna.buffers import Buffers, Pieces, write
+from npu.xdna.buffers import Buffers
 from npu.xdna.caches import NpuCache, Window
 from npu.xdna.caches_w8 import WindowW8
 from npu.xdna.composition import Constants
 from npu.xdna.decoders import Parts
-from npu.xdna.decoders_w8 import PassW8, Size, crossings_w8, passes_w8
+from npu.xdna.decoders_w8 import CrossingW8, PassW8, Size, crossings_w8, passes_w8
 from npu.xdna.design import Sequence as HostSequence
 from npu.xdna.gemm import SPAN, TILE
 from npu.xdna.oracle import from_bf16
-from npu.xdna.overlay import DEPTH
 from npu.xdna.passing import Found, Past, Rows
-from npu.xdna.runtime import Built, Npu, Shared
+from npu.xdna.runtime import Built, Npu
 from npu.xdna.streams import turns
+from npu.xdna.windows import SCALES, STATES, Room, laid_scales
 from streaming.errors import ModelError
 
 
@@ -41,14 +41,15 @@ class DecoderDesignW8:
         )
         self.passes = passes_w8(parts, self.constants, self.most, sizes)
         self.crossings = crossings_w8(parts, self.constants, sorted(spans))
-        self.work = max(each.composer.work for each in (*self.passes, *self.crossings))
+        self.work = max(each.composer.work for each in self.all())
+
+    def all(self) -> list[PassW8 | CrossingW8]:
+        """Whatever has a sequence."""
+        return [*self.passes, *self.crossings]
 
     def sequences(self) -> tuple[HostSequence, ...]:
         """All of them."""
-        return tuple(
-            each.composer.sequence(each.name, each.composer.units, self.work)
-            for each in (*self.passes, *self.crossings)
-        )
+        return tuple(each.composer.sequence(each.name, each.composer.units, self.work) for each in self.all())
 
 
 class DecoderW8:
@@ -59,10 +60,10 @@ class DecoderW8:
         self._design = decoder
         self.parts = decoder.parts
         self._one = threading.Lock()
-        composers = [each.composer for each in (*decoder.passes, *decoder.crossings)]
+        composers = [each.composer for each in decoder.all()]
         self._buffers = Buffers(npu, built, decoder.constants, composers, decoder.work)
-        self._past = Pieces(self._buffers["past"], DEPTH * self.parts.memory)
-        self._places = _Places(self._buffers["states"], self._buffers["scales"], decoder.most)
+        self._past = self._buffers.pieces(self.parts, "past")
+        self._places = _Places(self._buffers, decoder.most.room(decoder.parts))
 
     def window(self, states: NDArray[np.float32]) -> WindowW8:
         """states [frames, width]; ModelError when they are too many, NpuUnavailable."""
@@ -70,13 +71,13 @@ class DecoderW8:
         fitting = [each for each in self._design.crossings if each.spans * SPAN >= frames]
         if not fitting:
             raise ModelError(f"a window of {frames} states is more than the NPU's sequences take")
-        crossing, blocks = fitting[0], -(-frames // TILE)
+        crossing, to, blocks = fitting[0], fitting[0].to, -(-frames // TILE)
         with self._one:
             self._buffers.give(crossing.states, states)
             self._buffers.dispatch(crossing.name, crossing.composer, {"frames": frames})
-            tiles = self._buffers.taken(crossing.tiles, slice(0, blocks))
-            scales = self._buffers.taken(crossing.scales, slice(0, blocks))
-        return WindowW8.of(self.parts, frames, tiles, scales)
+            tiles = to.tiles_of(self._buffers.seen(to.tiles))[:, :, :blocks].copy()
+            scales = to.scales_of(self._buffers.seen(to.scales))[:, :, :blocks]
+        return WindowW8(self.parts, frames, tiles, scales)
 
     def extend(self, cache: NpuCache, tokens: Sequence[int]) -> NDArray[np.float32]:
         """k tokens on top of the cache, a pass each -> logits [k, vocabulary]; ModelError when they are too many."""
@@ -113,7 +114,7 @@ class DecoderW8:
             return self._read(chosen, rows, places)
 
     def _fitting(self, past: Sequence[Past], windows: Sequence[WindowW8]) -> list[PassW8]:
-        steps, blocks = max(map(len, past)), max(len(window.tiles) for window in windows)
+        steps, blocks = max(map(len, past)), max(window.tiles.shape[2] for window in windows)
         sizes = ((each, each.size) for each in self._design.passes)
         return [
             each
@@ -123,7 +124,8 @@ class DecoderW8:
 
     def _give(self, chosen: PassW8, rows: Rows, places: Sequence[int]) -> None:
         groups = chosen.size.groups
-        tokens, positions, past = [0] * groups, [0] * groups, [()] * groups
+        tokens, positions = [0] * groups, [0] * groups
+        past: list[Past] = [()] * groups
         for place, token, position, pieces in zip(
             places, rows.tokens, rows.positions, rows.past, strict=True
         ):
@@ -151,11 +153,10 @@ class DecoderW8:
 class _Places:
     """Where windows lie in the NPU's memory, a place for each decoding."""
 
-    def __init__(self, tiles: Shared, scales: Shared, most: Size) -> None:
-        """most: what the buffers have room for."""
-        self._tiles = tiles
-        self._scales = scales
-        self._lie: list[WindowW8 | None] = [None] * most.groups
+    def __init__(self, buffers: Buffers, room: Room) -> None:
+        self._room = room
+        self._states, self._scales = (buffers[name] for name in (STATES, SCALES))
+        self._lie: list[WindowW8 | None] = [None] * room.groups
 
     def of(self, windows: Sequence[WindowW8], groups: int) -> list[int]:
         """The place of each window among the first ones; what does not lie in one yet is written there."""
@@ -173,11 +174,12 @@ class _Places:
         return None
 
     def _taken(self, window: WindowW8, free: list[int]) -> int:
-        at = free.pop(0)
-        of_block = window.tiles.shape[1]
-        for block, tiles in enumerate(window.tiles):
-            write(self._tiles, (block * len(self._lie) + at) * of_block, tiles)
-        write(self._scales, at * window.scales.size, window.scales)
+        at, room = free.pop(0), self._room
+        tiles, scales = (each.here.view(np.uint16) for each in (self._states, self._scales))
+        room.tiles_of(tiles)[:, :, at, : window.tiles.shape[2]] = window.tiles
+        room.scales_of(scales)[:, :, at] = laid_scales(window.scales)
+        for buffer in (self._states, self._scales):
+            buffer.to_device()
         self._lie[at] = window
         return at
 
@@ -200,4 +202,10 @@ def _lengths(
     past, states = np.zeros(TILE, np.int64), np.zeros(TILE, np.int64)
     for place, pieces, window in zip(places, rows.past, windows, strict=True):
         past[place], states[place] = _length(pieces), window.frames
-    return {"queries": size.groups, "past": past, "past groups": size.groups, "states": states}
+    return {
+        "queries": size.groups,
+        "past": past,
+        "past groups": size.groups,
+        "past shared": 1,
+        "states": states,
+    }

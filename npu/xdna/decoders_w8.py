@@ -22,7 +22,7 @@ from npu.xdna.gemm import SPAN, TILE
 from npu.xdna.lanes import bias_of, in_lanes, own
 from npu.xdna.overlay import OBJECT, Activation
 from npu.xdna.regions import LANE, Region
-from npu.xdna.windows import Crossed, Windows, WindowsComposer
+from npu.xdna.windows import Crossed, Room, Windows, WindowsComposer
 
 Array = NDArray[Any]
 
@@ -38,6 +38,10 @@ class Size:
     groups: int  # decodings, a multiple of four
     past: int  # steps of 32 tokens, of each
     blocks: int  # of 64 states, of each window
+
+    def room(self, decoder: Parts) -> Room:
+        """For the windows of a decoder."""
+        return Room(self.groups, self.blocks, decoder.layers, decoder.each // LANE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +120,7 @@ class _Composing:
 
     def __init__(self, decoder: Parts, constants: Constants, most: Size, size: Size) -> None:
         composer = self._composer = ComposerW8(constants, few=True)
-        self._decoder, self._size, self._most = decoder, size, most
+        self._decoder, self._size, self._room = decoder, size, most.room(decoder)
         hidden = decoder.layer(0).down.shape[0]
         self._into, self._x = (composer.few_region(decoder.width) for _ in range(2))
         self._turns = composer.input(2, OBJECT)
@@ -149,11 +153,10 @@ class _Composing:
             self._asked[i] = composer.few_region(each)
         query = self._asked.get(i, self._query)
         self._product(name + "cross query", x, of.query, query, norm=layer.cross_norm)
-        windows = Windows(self._size.groups, self._size.blocks, decoder.layers, i, self._most.groups)
+        windows = Windows(self._room, self._size.groups, self._size.blocks, i)
         composer.windows(
-            name + "cross-attention", query, windows, self._found, heads=heads, scale=decoder.scale,
-            frames=_states,
-        )  # fmt: skip
+            name + "cross-attention", query, windows, self._found, scale=decoder.scale, states=_states
+        )
         self._product(name + "cross output", self._found, of.cross_output, x, other=x)
         composer.unit(name + "network")
         self._up(name, layer.network_norm, of.up)

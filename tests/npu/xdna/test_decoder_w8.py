@@ -230,7 +230,8 @@ def test_calls(kernels: HostKernels, parts: Parts) -> None:
     (each,) = decoder.passes
     composer = each.composer
     sequence = composer.sequence(each.name, composer.units, composer.work)
-    lengths = {"queries": 1, "past": np.zeros(64), "past groups": 4, "states": np.zeros(64)}
+    lengths = {"queries": 1, "past": np.zeros(64), "past groups": 4, "past shared": 1}
+    lengths["states"] = np.zeros(64)
     memory = {name: np.zeros(block.bytes, np.uint8) for name, block in sequence.arguments.items()}
     memory["headers"][:] = composer.headers(lengths).view(np.uint8)
     stages = [stage for unit in composer.units.values() for stage in unit]
