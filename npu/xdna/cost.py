@@ -244,8 +244,14 @@ KERNELS: Mapping[str, Kernel] = MappingProxyType(
         "normalise_bf16": Kernel(vectors=(8 + 4 * _PRODUCT + _PARTS) * _HALF // 32),
         "turn_rows_bf16": Kernel(vectors=12 * _HALF // 32),
         # attention to windows, in 8 bits
-        "narrow_window": Kernel(vectors=_VECTORS * (_PARTS + _PRODUCT + 9) + 2 * _PRODUCT + _RECIPROCAL),
+        "narrow_window": Kernel(vectors=_VECTORS * (_PRODUCT + 10) + 2 * _PRODUCT + _RECIPROCAL),
         "window_scales_out": Kernel(vectors=4),
+        "windows_start": Kernel(vectors=48),
+        "keep_window_queries": Kernel(vectors=16 + 2 * (64 + _RECIPROCAL + 3 * _PRODUCT)),
+        "keep_window_scales": Kernel(vectors=32),
+        "windows_scores": Kernel(4 * _TILE, vectors=4 * (_POWER + _PRODUCT + 26) + 2 * _PRODUCT + 40),
+        "windows_values": Kernel(4 * _TILE, vectors=4 * (_PRODUCT + 13) + _PARTS),
+        "windows_finish": Kernel(vectors=_VECTORS + 16 * (_PRODUCT + 5) + 4 * (_RECIPROCAL + _PARTS)),
         # both
         "keep_header": Kernel(vectors=16),
         "keep_tile_bf16": Kernel(vectors=_VECTORS // 2),

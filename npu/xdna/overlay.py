@@ -70,6 +70,7 @@ class Operation(IntEnum):
         9  # nothing: what comes for the others of a column passes, and something is given away where they do
     )
     CROSSING = 12  # a product's keys and values in 8 bits: columns of cores have a head each
+    WINDOWS = 13  # attention of a query to each of several windows, every fourth for a row of cores
 
 
 class Words(IntEnum):
@@ -85,6 +86,7 @@ class Words(IntEnum):
     WIDE = 4  # 1 where what narrowing takes away of a product is given away too
     FUNCTION = 5  # an `Activation` that follows a product, or 0
     GROUPS, BEGINS = 5, 5  # of keys, which have 32 in turn; 1 where a group of rows begins
+    TURNS = 5  # windows of a row of cores
     QUERIES = 6
     SHARED = 7  # queries of a group
     ALONE = 8  # 1 where a query sees its own key alone
@@ -146,8 +148,14 @@ def overlay(stacks: Mapping[str, int], sequences: tuple[Sequence, ...]) -> Desig
             (_PAIR, _KEYS, B, _KEPT, C, _STATISTICS, _SUMS),
         ),
         "attention_finish_bf16": ("attention_bf16.cc", (_SUMS, _STATISTICS, C)),
-        "narrow_window": ("windows.cc", (_SUMS, C, _KEPT, _STATISTICS, None)),
-        "window_scales_out": ("windows.cc", (_STATISTICS, C)),
+        "narrow_window": ("crossing.cc", (_SUMS, C, _KEPT, _STATISTICS, None)),
+        "window_scales_out": ("crossing.cc", (_STATISTICS, C)),
+        "windows_start": ("windows.cc", (_STATISTICS, _SUMS)),
+        "keep_window_queries": ("windows.cc", (A, _KEPT, _PAIR, _STATISTICS, None, None)),
+        "keep_window_scales": ("windows.cc", (B, _KEPT, _KEYS, _STATISTICS)),
+        "windows_scores": ("windows.cc", (B, _KEYS, _KEPT, _PAIR, _STATISTICS, _SUMS, None)),
+        "windows_values": ("windows.cc", (B, _KEYS, _KEPT, _PAIR, _STATISTICS, _SUMS, None)),
+        "windows_finish": ("windows.cc", (_SUMS, _STATISTICS, C)),
     }
     functions = tuple(
         Function(name, source, blocks, stacks[name]) for name, (source, blocks) in kinds.items()
@@ -182,6 +190,7 @@ class _Core(Core):
             ),
             Operation.ATTENTION: self._attention(),
             Operation.CROSSING: self._crossing(),
+            Operation.WINDOWS: self._windows(),
             Operation.PASS: (
                 Repeat(
                     _word(Words.ROUNDS),
@@ -244,11 +253,6 @@ class _Core(Core):
         return (self._by_columns(own, self._c, self._b),)
 
     def _attention(self) -> tuple[Step, ...]:
-        queries: list[Step] = []
-        for head in range(SIDE):  # each column of cores has one
-            for which in range(2):
-                keep = call("keep_queries_bf16", Held(self._a), "kept", "pair", which)
-                queries += self._passing(self._a, *((keep,) if head == self._column else ()))
         step = (
             *self._passing(self._b, call("turn_keys_bf16", Held(self._b), "keys")),
             *self._passing(
@@ -260,7 +264,7 @@ class _Core(Core):
             ),
         )  # fmt: skip
         return (
-            *queries,
+            *self._queries(lambda which: call("keep_queries_bf16", Held(self._a), "kept", "pair", which)),
             *self._passing(
                 self._c,
                 call("attention_start_bf16", "statistics", "sums"),
@@ -284,7 +288,37 @@ class _Core(Core):
         scales = call("window_scales_out", "statistics", Held(self._c))
         return (*self._passing(self._c, *made), *self._passing(self._c, scales))
 
+    def _windows(self) -> tuple[Step, ...]:
+        """Tiles of every row of cores come down the column, window by window."""
+
+        def keep(which: int) -> Step:
+            return call("keep_window_queries", Held(self._a), "kept", "pair", "statistics", which, self._row)
+
+        def attend(kernel: str) -> Step:
+            return call(kernel, Held(self._b), "keys", "kept", "pair", "statistics", "sums", self._row)
+
+        tiles: list[Step] = []
+        for row in range(SIDE):
+            for kernel in ("windows_scores", "windows_values"):
+                tiles += self._passing(self._b, *((attend(kernel),) if row == self._row else ()))
+        scales = call("keep_window_scales", Held(self._b), "kept", "keys", "statistics")
+        return (
+            call("windows_start", "statistics", "sums"),
+            *self._queries(keep),
+            Repeat(_word(Words.TURNS), self._each_row(self._b, scales)),
+            Repeat(_word(Words.STEPS), (Repeat(_word(Words.TURNS), tuple(tiles)),)),
+            *self._passing(self._c, call("windows_finish", "sums", "statistics", Held(self._c))),
+        )
+
     # what these are made of
+
+    def _queries(self, keep: Callable[[int], Step]) -> tuple[Step, ...]:
+        """Both halves of four heads pass, of which each column of cores has one."""
+        found: list[Step] = []
+        for head in range(SIDE):
+            for which in range(2):
+                found += self._passing(self._a, *((keep(which),) if head == self._column else ()))
+        return tuple(found)
 
     def _multiply(self) -> Step:
         return call("gemm_bf16", Held(self._a), Held(self._b), "sums")

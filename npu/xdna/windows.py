@@ -10,21 +10,24 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from npu.xdna.composer import Composer
-from npu.xdna.composition import Lengths, Moves, Said, within
+from npu.xdna.composition import Counts, Lengths, Moves, Said, within
 from npu.xdna.design import Pattern, Start
 from npu.xdna.gemm import SIDE, SPAN, TILE
-from npu.xdna.overlay import DEPTH, OBJECT, Bits, Operation, Words
+from npu.xdna.overlay import DEPTH, OBJECT, Bits, Operation, Words, columns
 from npu.xdna.regions import LANE, Region, View, rows_of
 from npu.xdna.streams import padded, streamed
+from streaming.errors import ModelError
 
 TILES = 2 * OBJECT  # values of the buffers, of two bytes, that a tile of keys and one of values take
+STATES, SCALES = "states", "state_scales"  # buffers of the host's own
+_MOST_BLOCKS = 128  # whose scales a core keeps
 _PIECE = 512  # values that a transfer moves in its innermost loop
 
 Array = NDArray[Any]
@@ -53,6 +56,43 @@ class Crossed:
         """[blocks, layers, heads, 8192] bytes, out of the work buffer."""
         end = self.tiles.offset + self.tiles.rows * self.tiles.width
         return work[self.tiles.offset : end].view(np.uint8).reshape(-1, self.layers, self.heads, 2 * TILES)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Tiles of several windows, in buffers that the host keeps: `states` and `state_scales`."""
+
+    groups: int  # windows at most, a multiple of four up to 16
+    blocks: int  # of 64 states of each, up to 128
+    layers: int
+    layer: int  # that is attended to
+
+    def __post_init__(self) -> None:
+        if self.groups % SIDE or not 0 < self.groups <= SIDE * SIDE or not 0 < self.blocks <= _MOST_BLOCKS:
+            raise ModelError(
+                f"{self.groups} windows of {64 * self.blocks} states are no multiple of 4 up to 16, or longer than "
+                f"{64 * _MOST_BLOCKS}: change the groups of the decoder"
+            )
+
+    def sizes(self, heads: int) -> dict[str, int]:
+        """Values of the two buffers, of two bytes."""
+        each = self.groups * self.layers * heads
+        return {STATES: self.blocks * each * TILES, SCALES: each * OBJECT}
+
+    def tiles_of(self, states: Bits, heads: int) -> Bits:
+        """[blocks, groups, layers, heads, 4096]: the buffer of tiles, to be written as `Crossed.tiles_of` is read."""
+        return states.reshape(self.blocks, self.groups, self.layers, heads, TILES)
+
+    def scales_of(self, scales: Bits, heads: int) -> Bits:
+        """[groups, layers, heads, 2048]: the buffer of scales, to be written with what `laid_scales` gives."""
+        return scales.reshape(self.groups, self.layers, heads, OBJECT)
+
+
+def laid_scales(scales: NDArray[np.float32]) -> Bits:
+    """scales [blocks, layers, heads, 2] of one window -> [layers, heads, 2048], as they come to cores."""
+    blocks, layers, heads, _ = scales.shape
+    flat = scales.transpose(1, 2, 0, 3).reshape(layers * heads, 2 * blocks)
+    return np.stack([columns(row) for row in flat]).reshape(layers, heads, OBJECT)
 
 
 class WindowsComposer(Composer):
@@ -100,10 +140,69 @@ class WindowsComposer(Composer):
         calls["gemm_bf16"] = 2 * steps
         self._add(name, moves, calls, to.tiles.rows // SIDE * (to.heads // SIDE))
 
+    def windows(
+        self,
+        name: str,
+        query: Region,
+        memory: Windows,
+        to: Region,
+        *,
+        heads: int,
+        scale: float,
+        states: Callable[[Lengths], Counts],
+    ) -> None:
+        """Attention of row j of the queries, as many as there are groups, to window j. All of the first
+        256 rows of `to` are written, with zeros behind those of groups.
+
+        heads: a multiple of four, of 64 columns each; scale: of scores; states: how many count of each window, up to 64
+        numbers.
+        """
+        self._own |= memory.sizes(heads)
+        turns = memory.groups // SIDE
+        words: dict[Words, Said] = {
+            Words.STEPS: memory.blocks,
+            Words.SCALE: float(scale / np.log(2)),
+            Words.TURNS: turns,
+            Words.KEYS: _of_each(states),
+        }
+        head = self._header(Operation.WINDOWS, words)
+        layer = memory.layers * heads  # tiles of all heads and layers
+        moves = Moves()
+
+        def of_shim(i: int, first: int) -> Iterator[Start]:
+            yield self._head(i, head)
+            yield rows_of(i, View(query.offset + first * LANE, query.width, SIDE * LANE), 0)
+            at = memory.layer * heads + first + i
+            yield Start(f"B{i}", SCALES, _apart(memory.groups, layer * OBJECT, OBJECT, at * OBJECT))
+            tiles = memory.blocks * memory.groups
+            yield Start(f"B{i}", STATES, _apart(tiles, layer * TILES, TILES, at * TILES))
+            by_turns = Pattern(
+                (SIDE, TILE, TILE), (to.width, SIDE * to.width, 1), to.offset + (first + i) * LANE
+            )
+            yield Start(f"C{i}", to.argument, by_turns)
+
+        for first in range(0, heads, SIDE):
+            moves.together(partial(of_shim, first=first))
+        calls = Counter(keep_header=1, windows_start=1, keep_window_queries=2, windows_finish=1)
+        calls["keep_window_scales"] = turns
+        calls["windows_scores"] = calls["windows_values"] = memory.blocks * turns
+        self._add(name, moves, calls, heads // SIDE)
+
     def _weights(self, name: str, states: View, matrix: Array, bias: Array | None) -> int:
         """Where they begin."""
         wide = padded(matrix, states.depth, -(-matrix.shape[1] // (SIDE * LANE)) * SIDE * LANE)
         return self._constants.place((name,), lambda: streamed(wide, bias))
+
+
+@cache
+def _of_each(states: Callable[[Lengths], Counts]) -> Callable[[Lengths], Counts]:
+    """[64]: zeros behind."""
+
+    def found(lengths: Lengths) -> Counts:
+        counts = np.asarray(states(lengths), np.int64)
+        return np.pad(counts, (0, TILE - len(counts)))
+
+    return found
 
 
 def _apart(times: int, step: int, count: int, at: int) -> Pattern:

@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 
 from npu.xdna.host_kernels import HostKernels
-from npu.xdna.oracle import TILE, blocked
-from npu.xdna.oracle_windows import laid_tile, narrowed_tile
-from npu.xdna.overlay import B_ORDER, C_ORDER
+from npu.xdna.oracle import TILE, blocked, from_bf16, to_bf16, unblocked
+from npu.xdna.oracle_windows import Window, laid_tile, narrowed_tile, windows_attention
+from npu.xdna.overlay import B_ORDER, C_ORDER, DEPTH
 
 Values = NDArray[Any]
 
@@ -56,3 +56,80 @@ def test_narrowing(kernels: HostKernels, size: float, rows: int) -> None:
     ask(kernels, "window_scales_out", statistics, scales)
     assert np.array_equal(scales.view(np.float32)[:2], [scale for _, scale in expected])
     assert np.array_equal(out_and_in(out), laid_tile(expected[0][0], expected[1][0]))
+
+
+OWN = 4  # windows of a core
+SCALE = np.float32(1 / np.log(2) / 8)
+BLOCKS = 3
+
+
+def window(seed: int, states: int) -> Window:
+    """By chance; what lies behind the states is anything."""
+    random = np.random.default_rng(seed)
+    keys, values = random.integers(-127, 128, (2, BLOCKS * TILE, TILE), np.int8)
+    return Window(keys, values, random.uniform(0.5, 1.5, (BLOCKS, 2)).astype(np.float32) / 60, states)
+
+
+def attend(kernels: HostKernels, q: Values, windows: list[Window], row: int) -> NDArray[np.uint16]:
+    """All kernels in turn, as a core of a row of cores calls them for the windows that are its own."""
+    turns = len(windows) // OWN
+    statistics, o = np.full(9 * TILE, 77, np.int32), np.full(TILE * TILE, 77, np.float32)
+    pair, keys = np.zeros(8192, np.uint8), np.zeros(4096, np.uint8)
+    kept = words(w4=float(SCALE), w5=turns)
+    kept[TILE : TILE + len(windows)] = [each.states for each in windows]
+    ask(kernels, "windows_start", statistics, o)
+    for which in range(2):
+        half = blocked(q[:, which * DEPTH : which * DEPTH + DEPTH], 4, 8)
+        ask(kernels, "keep_window_queries", half, kept, pair, statistics, which, row)
+    own = windows[row::OWN]
+    for each in own:
+        tile = np.zeros(1024, np.float32)
+        tile[: each.scales.size] = each.scales.ravel()
+        ask(kernels, "keep_window_scales", tile, kept, keys, statistics)
+    for block in range(BLOCKS):
+        span = slice(block * TILE, block * TILE + TILE)
+        for each in own:
+            tiles = np.split(laid_tile(each.keys[span], each.values[span]), 2)
+            for name, tile in zip(("windows_scores", "windows_values"), tiles, strict=True):
+                ask(kernels, name, tile, keys, kept, pair, statistics, o, row)
+    out = np.zeros((16, 16, 4, 4), np.uint16)
+    ask(kernels, "windows_finish", o, statistics, out)
+    return unblocked(out)
+
+
+def exact(q: Values, window: Window) -> NDArray[np.float64]:
+    """Of one query [64], in float64."""
+    scales = np.repeat(window.scales, TILE, axis=0)[: window.states, :, None].astype(np.float64)
+    keys, values = (
+        each[: window.states] * scales[:, n] for n, each in enumerate((window.keys, window.values))
+    )
+    logits = keys @ from_bf16(q).astype(np.float64) / 8
+    powers = np.exp(logits - logits.max())
+    return np.asarray(powers @ values / powers.sum())
+
+
+@pytest.mark.parametrize("size", [0.0, 0.01, 1.0, 1e4])
+@pytest.mark.parametrize("groups", [4, 16])
+def test_attention(kernels: HostKernels, groups: int, size: float) -> None:
+    """Of each query to its own window, from flat weights to a single one, and of windows that end anywhere."""
+    q = to_bf16(chance(1, TILE, TILE) * np.float32(size))
+    windows = [window(n, states) for n, states in enumerate((192, 100, 0, 1) * (groups // OWN))]
+    for row in range(OWN):
+        found = attend(kernels, q, windows, row)
+        rows = slice(row, groups, OWN)
+        assert np.array_equal(found[: groups // OWN], windows_attention(q[rows], windows[rows], SCALE))
+        assert not found[groups // OWN :].any()
+        for own, each, asked in zip(found, windows[rows], q[rows], strict=False):
+            if each.states and size <= 1:
+                assert np.allclose(from_bf16(own), exact(asked, each), rtol=2**-7, atol=0.01)
+
+
+def test_states_that_do_not_count(kernels: HostKernels) -> None:
+    """Change nothing."""
+    q = to_bf16(chance(1, TILE, TILE))
+    one, other = window(1, 100), window(2, 100)
+    for mine, theirs in ((one.keys, other.keys), (one.values, other.values)):
+        theirs[:100] = mine[:100]
+    other.scales[:2] = one.scales[:2]
+    found = [attend(kernels, q, [each] * OWN, 0) for each in (one, other)]
+    assert np.array_equal(*found) and found[0].any()
