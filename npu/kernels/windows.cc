@@ -1,16 +1,9 @@
 // Attention to the states of windows, of which each has one query: keys and values in 8 bits, 64 at a time, one head.
+// `crossing.cc` makes them.
 //
-// What is made once for a window, of sums in float:
-//   sums [16][16][4][4] in float: 64 states of one head, keys or values, as products leave them
-//   out [2][8 bytes x 512]: a tile of keys [8][8][8][8], width by eights, keys by eights; then one of values, keys by
-//     eights, width by eights. What goes out in the order of results and comes back in that of B has its pieces of 8 bytes
-//     in another order, so that of 16 blocks [8][8] the upper halves come first, and then the lower ones.
-//   kept, words: 4: states that count; the others are zero, and no scale is spoilt by them
-//   statistics, while these are made: [2][16] the scales of both tiles, in float, each 16 times
-//
-// What is done for every token. A row of cores has every fourth of up to 16 windows, from that of its own number on, so
-// four at most, whose tiles come in turn. Queries and weights are numbers in 16 bits, 256 * high + low, as two rows of
-// bytes with a sign, of the four that the matrix unit has; so scores and values are exact until they are floats.
+// A row of cores has every fourth of up to 16 windows, from that of its own number on, so four at most, whose tiles come in
+// turn. Queries and weights are numbers in 16 bits, 256 * high + low, as two rows of bytes with a sign, of the four that the
+// matrix unit has; so scores and values are exact until they are floats.
 //   scores  = (q * k) * the query's unit * the tile's scale: binary logarithms, each a whole number and a rest
 //   masks   before the maximum: of the states, as many as there are
 //   weights = 2^(score - the largest whole number so far) * 2^14 to the nearest; they are summed as they are, and times v
@@ -25,21 +18,12 @@
 //   statistics: [4][16] the largest whole number so far, [4][16] the sum of weights in float, [4][16] the unit of a query,
 //     each 16 times; whose tile is next, and the how manyth
 //   o: [4][64] sums of values
-#include "bf16.h"
+#include "windows.h"
 
-constexpr int kBlocks = kTile / kColumns;     // of a tile in 8 bits, in a row
-constexpr int kSumsN = kTile / kColumnsBf16;  // and of one of sums
-constexpr int kSumsBlock = kRows * kColumnsBf16;
-constexpr int kHalfBlock = kRows * kColumns, kTogether = 16;  // blocks whose halves lie together
-constexpr int kCounted = 4;                                   // of kept
-constexpr float kLargest8 = 127;                              // what the largest magnitude of a tile becomes
-constexpr float kLeastMagnitude = 1e-18f;                     // whose reciprocal is a number
-
-constexpr int kOwn = 4;                                        // windows of a core
-constexpr int kVector = 16;                                    // copies of a number, and columns at a time
+constexpr int kOwn = 4;                            // windows of a core
 constexpr int kSums = kOwn * kVector, kUnits = 2 * kSums, kTurn = 3 * kSums, kStep = kTurn + 1;  // of statistics
-constexpr int kScale = 4, kTurns = 5, kKeys = 64;              // of kept
-constexpr int kByteRows = kRows * kTile;                       // bytes of a row of 64 numbers, as four of bytes
+constexpr int kScale = 4, kTurns = 5, kKeys = 64;  // of kept
+constexpr int kByteRows = kRows * kTile;           // bytes of a row of 64 numbers, as four of bytes
 constexpr int kAsked = kOwn * kByteRows, kWeights = kAsked + 2 * kOwn * kTile;  // of pair
 constexpr int kWholes = kWeights + kByteRows, kFractions = kWholes + 4 * kTile;
 constexpr int kScalesOfWindow = 256;
@@ -53,69 +37,7 @@ constexpr int32_t kNone = -(1 << 29);    // the largest of no scores: far from b
 constexpr float kWholeAbove = 256 * kWhole;  // the same for numbers of which each is 256
 constexpr int32_t kWholeAboveBits = kWholeBits + (8 << kFractionFloat);
 
-constexpr int sums_at(int m, int n) {
-    return ((m / kRows * kSumsN + n / kColumnsBf16) * kRows + m % kRows) * kColumnsBf16 + n % kColumnsBf16;
-}
-
-constexpr int half_block_at(int block, int half) {
-    return ((block / kTogether * 2 + half) * kTogether + block % kTogether) * kHalfBlock;
-}
-
 #ifdef __AIE__
-
-alignas(64) constexpr int32_t kRowOfLane[kSumsBlock] = {0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3};
-
-using Halves = aie::vector<int16_t, kVector>;
-
-// To the nearest whole number within 16 bits, halves to even: the last bits of what is left of the sum.
-KERNEL_INLINE Halves whole(const Sums &x) {
-    return aie::filter_even(aie::add(x, all(kWhole)).to_vector<float>().cast_to<int16_t>());
-}
-
-KERNEL_INLINE Floats float_product(const Floats &a, const Floats &b) {
-    return product(parts(a), parts(b)).to_vector<float>();
-}
-
-// The largest magnitude of the first rows; the others become zero.
-KERNEL_INLINE Floats largest_of(float *sums, int rows) {
-    auto most = all(0);
-    for (int m = 0; m < kTile; m += kRows) {
-        const auto counted = aie::lt(aie::load_v<kSumsBlock>(kRowOfLane), all(rows - m));
-        for (int n = 0; n < kSumsN; ++n, sums += kSumsBlock) {
-            const auto bits = aie::select(all(0), aie::load_v<kSumsBlock>(sums).cast_to<int32_t>(), counted);
-            most = aie::max(most, aie::bit_and(INT32_MAX, bits));
-            aie::store_v(sums, bits.cast_to<float>());
-        }
-    }
-    return all(as_float(aie::reduce_max(most)));
-}
-
-// Four rows of eight columns.
-KERNEL_INLINE aie::vector<int8_t, kHalfBlock> half_block(const float *sums, const Parts &factor) {
-    const auto left = whole(product(parts(aie::load_v<kSumsBlock>(sums)), factor));
-    const auto right = whole(product(parts(aie::load_v<kSumsBlock>(sums + kSumsBlock)), factor));
-    const auto [upper, lower] = aie::interleave_zip(left, right, kColumnsBf16);
-    return aie::concat(upper, lower).pack();
-}
-
-KERNEL_INLINE void narrow_tile(float *sums, int8_t *out, int rows, float *scale, bool turned) {
-    const auto most = at_least(kLeastMagnitude, largest_of(sums, rows));
-    const auto factor = parts(float_product(reciprocal(most), all(kLargest8)));
-    for (int m = 0; m < kBlocks; ++m)
-        for (int n = 0; n < kBlocks; ++n) {
-            const float *from = sums + sums_at(m * kColumns, n * kColumns);
-            const auto rows_first = aie::concat(half_block(from, factor), half_block(from + kSumsN * kSumsBlock, factor));
-            const auto block = turned ? aie::transpose(rows_first, kColumns, kColumns) : rows_first;
-            const int number = turned ? n * kBlocks + m : m * kBlocks + n;
-            aie::store_v(out + half_block_at(number, 0), aie::filter_even(block, kHalfBlock));
-            aie::store_v(out + half_block_at(number, 1), aie::filter_odd(block, kHalfBlock));
-        }
-    aie::store_v(scale, float_product(most, all(1 / kLargest8)));
-}
-
-KERNEL_INLINE void pair_scales(const float *scales, float *out) {
-    aie::store_v(out, aie::interleave_zip(aie::load_v<kVector>(scales), aie::load_v<kVector>(scales + kVector), 1).first);
-}
 
 alignas(64) constexpr int32_t kLane[kVector] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
@@ -207,7 +129,7 @@ KERNEL_INLINE void weigh(const int8_t *q, const int8_t *keys, int seen, float sc
     most = aie::max(all(aie::reduce_max(most)), before);
     auto total = aie::load_v<kVector>(sum);
     if (!aie::lt(before, most).empty()) {
-        const auto down = shrinking(aie::sub(most, before));
+        const auto down = shrinking(aie::sub(most, before), 0);
         total = shrunk(total, down);
         for (int n = 0; n < kTile; n += kVector) aie::store_v(o + n, shrunk(aie::load_v<kVector>(o + n), down));
         aie::store_v(largest, most);
@@ -259,34 +181,6 @@ KERNEL_INLINE void finish(const float *o, const float *sums, int16_t *out) {
 }
 
 #else
-
-// To the nearest whole number within 16 bits, halves to even.
-KERNEL_INLINE int32_t whole(float x) { return as_bits(x + kWhole) - kWholeBits; }
-
-KERNEL_INLINE float float_product(float a, float b) { return product(parts(a), parts(b)); }
-
-KERNEL_INLINE void narrow_tile(float *sums, int8_t *out, int rows, float *scale, bool turned) {
-    float most = kLeastMagnitude;
-    for (int m = 0; m < kTile; ++m)
-        for (int n = 0; n < kTile; ++n) {
-            float &sum = sums[sums_at(m, n)];
-            if (m >= rows) sum = 0;
-            most = sum > most ? sum : -sum > most ? -sum : most;
-        }
-    const Parts factor = parts(float_product(reciprocal(most), kLargest8));
-    for (int m = 0; m < kTile; ++m)
-        for (int n = 0; n < kTile; ++n) {
-            const int i = turned ? n : m, j = turned ? m : n;
-            const int half = half_block_at(i / kColumns * kBlocks + j / kColumns, i % kColumns / kRows);
-            out[half + i % kRows * kColumns + j % kColumns] =
-                static_cast<int8_t>(whole(product(parts(sums[sums_at(m, n)]), factor)));
-        }
-    for (int copy = 0; copy < kVector; ++copy) scale[copy] = float_product(most, 1 / kLargest8);
-}
-
-KERNEL_INLINE void pair_scales(const float *scales, float *out) {
-    for (int i = 0; i < kVector; ++i) out[i] = scales[i % 2 * kVector];
-}
 
 // A number as its high and its low byte, in blocks [4][8].
 KERNEL_INLINE void store_bytes(int8_t *to, int n, int32_t x) {
@@ -388,20 +282,6 @@ KERNEL_INLINE float scale_of(const float *scales, const int32_t *statistics, int
 }
 
 extern "C" {
-
-// which: 0 keys, 1 values. Changes the sums.
-void narrow_window(float *sums, int8_t *out, const int32_t *kept, int32_t *statistics, int32_t which) {
-#ifdef __AIE__
-    set_modes();
-#endif
-    float *scale = reinterpret_cast<float *>(statistics) + which * kVector;
-    narrow_tile(sums, out + which * kCount, kept[kCounted], scale, which == 0);
-}
-
-// The scale of keys and that of values at the beginning of a result.
-void window_scales_out(const int32_t *statistics, float *out) {
-    pair_scales(reinterpret_cast<const float *>(statistics), out);
-}
 
 // Scales come before the first tile.
 void windows_start(int32_t *statistics, float *o) {
