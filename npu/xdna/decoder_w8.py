@@ -40,7 +40,8 @@ class DecoderDesignW8:
             *(max(getattr(size, name) for size in sizes) for name in ("groups", "past", "blocks"))
         )
         self.passes = passes_w8(parts, self.constants, self.most, sizes)
-        self.crossings = crossings_w8(parts, self.constants, sorted(spans))
+        behind = max(each.composer.work for each in self.passes)
+        self.crossings = crossings_w8(parts, self.constants, sorted(spans), behind)
         self.work = max(each.composer.work for each in self.all())
 
     def all(self) -> list[PassW8 | CrossingW8]:

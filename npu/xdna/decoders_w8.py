@@ -90,8 +90,10 @@ def passes_w8(decoder: Parts, constants: Constants, most: Size, sizes: Iterable[
     return [each.ended(head) for each in composing]
 
 
-def crossings_w8(decoder: Parts, constants: Constants, spans: Iterable[int]) -> list[CrossingW8]:
-    """For so many spans of 256 states."""
+def crossings_w8(decoder: Parts, constants: Constants, spans: Iterable[int], behind: int) -> list[CrossingW8]:
+    """For so many spans of 256 states. behind: values of the work buffer that they leave alone: tiles in 8 bits where
+    passes read 64 rows and write 16 could be no numbers.
+    """
     found, heads = [], decoder.each // LANE
 
     def laned(matrix: Matrix) -> tuple[Array, Array]:
@@ -102,6 +104,7 @@ def crossings_w8(decoder: Parts, constants: Constants, spans: Iterable[int]) -> 
 
     for n in spans:
         composer = WindowsComposer(constants)
+        composer.input(1, behind)
         states = composer.region(n * SPAN, decoder.width)
         to = composer.crossed(n * SPAN, decoder.layers, heads)
         composer.unit("crossing")
@@ -125,7 +128,8 @@ class _Composing:
         self._into, self._x = (composer.few_region(decoder.width) for _ in range(2))
         self._turns = composer.input(2, OBJECT)
         self._fresh: list[Region] = []
-        self._asked: dict[int, Region] = {}
+        # attention reads 64 rows of these, within what comes behind them
+        self._asked = {i: composer.few_region(decoder.each) for i in decoder.aligned}
         self._query, self._found = composer.few_region(decoder.each), composer.region(TILE, decoder.each)
         self._hidden, self._gate = (composer.few_region(hidden) for _ in range(2))
         self._past = Memory(composer, decoder, "past", size.groups * size.past)
@@ -149,8 +153,6 @@ class _Composing:
         )  # fmt: skip
         self._product(name + "output", self._found, of.output, x, other=before)
         composer.unit(name + "cross-attention")
-        if i in decoder.aligned:
-            self._asked[i] = composer.few_region(each)
         query = self._asked.get(i, self._query)
         self._product(name + "cross query", x, of.query, query, norm=layer.cross_norm)
         windows = Windows(self._room, self._size.groups, self._size.blocks, i)

@@ -111,7 +111,7 @@ def laid_scales(scales: NDArray[np.float32]) -> Bits:
 
 def keys_of(tiles: Bits, scales: NDArray[np.float32]) -> NDArray[np.float32]:
     """tiles [blocks, 4096] of a head, with the scales of their keys [blocks] -> keys [blocks * 64, 64]."""
-    reached = tiles[:, :OBJECT][:, B_ORDER.indices()].view(np.int8)
+    reached = np.ascontiguousarray(tiles[:, B_ORDER.indices()]).view(np.int8)
     eights = reached.reshape(
         -1, TILE // 8, TILE // 8, 8, 8
     )  # [blocks][width][keys], width and keys by eights
