@@ -106,8 +106,9 @@ def build(
 ) -> None:
     """Compile the kernels for the cores of the NPU, and pack each design for XRT. Packages are kept in the cache.
 
-    npu_decoder and npu_precision of the configuration say what of a model is built; what bringup tries before it is
-    built as well.
+    npu_decoder and npu_precision of the configuration say what of a model is built.
+
+    What bringup tries before that is built as well.
     """
     from rich.console import Console
     from rich.text import Text
@@ -156,8 +157,7 @@ def bringup(
 ) -> None:
     """Try the NPU step by step: device, context, data movement, one kernel, the whole array, and then what a model runs on.
 
-    npu_decoder and npu_precision of the configuration say what that is. Ends at the first step that fails, with what to
-    try.
+    npu_decoder and npu_precision of the configuration say what that is. Ends where a step fails, with what to try.
 
     What passes on hardware is recorded for this model in this mode; that alone turns “measured” on.
     """
