@@ -10,13 +10,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from npu.xdna.cost import AS_WRITTEN, RECONFIGURATION_S, Estimate
+from npu.xdna.cost import RECONFIGURATION_S, Estimate
 from npu.xdna.forecast import Row, rows, times_real_time, total
 from npu.xdna.goals import goal_of
 from npu.xdna.prediction import Prediction
 
 EVIDENCE = "PREDICTED by a cost model, never measured: nobody has run this on an NPU."
-WRITTEN_OTHERWISE = 1.1  # times as long as with vectors: worth a sentence
 BAR = 32  # characters of the longest
 
 
@@ -172,12 +171,6 @@ def _sentences(prediction: Prediction) -> Iterator[str]:
         yield f"Goal: {goal.words}: {goal.verdict}."
     yield from _of_encoder(prediction)
     yield from _of_decoder(prediction)
-    written = prediction.on(AS_WRITTEN).encoding.time
-    if written.expected > WRITTEN_OTHERWISE * prediction.expected.encoding.time.expected:
-        yield (
-            "As written: in 8 bits the loops of softmax's weights, and of functions by table, have no vectors yet. The"
-            f" encoder would take {_said(written)}; all other figures take these loops to have them."
-        )
     yield (
         "Bounds: products are held to published times, within 16 %. All else may take half as long or three times as"
         " long, and bounds are added up as if all of it erred the same way."

@@ -1,24 +1,23 @@
 // What becomes of the sums of a product, in passes over the tile:
 //   u = c * channel[n] / 2^channel_shift            to 32 bits
 //   y = (u * token[m]) / 2^token_shift + bias[n]    to 16 bits, rounded once
-//   y = table(y) where an activation is given       y with 10 fraction bits then
+//   y = curve(y) where an activation is asked for
 //   y = y + residual / 2^down                       to 16 bits
 // Every division rounds to nearest, halves to even; every result saturates.
 //   c [16][8][4][8]   token [64], >= 0: the first scales of statistics, see scales.cc   channel, bias [64]
-//   table [257], see fixed.h
+//   curve [6], see fixed.h, in the unit of y
 //   out [16][8][4][4]: 32 columns in 16 bits, so that two make the tile
 // The shifts are 0..31; channel is the scale of the weights' columns, token that of the rows of A, bias and out count
-// the same unit.
+// the same unit. Of a block of sums that is settled the first half holds its 32 values, in 16 bits.
 //
 // On a core whose two ways in are taken by A and B, what this needs comes as tiles of B after the last step:
-//   columns, words 0: channel, 64: bias, 128: channel_shift, token_shift, and 1 where there is an activation; from 132
-//     its table, in 16 bits
+//   columns, words 0: channel, 64: bias, 128: channel_shift, token_shift; from 132 the curve, in 16 bits
 //   half [8][8][8][4]: 32 columns of a residual
 #include "fixed.h"
 
 constexpr int kBlocksN = kTile / kColumns, kBlock = kRows * kColumns;
 constexpr int kHalfBlocks = kBlocksN / 2;
-constexpr int kBias = 64, kShifts = 128, kTable = 132;  // words of columns
+constexpr int kBias = 64, kShifts = 128, kCurve = 132;  // words of columns
 
 #ifdef __AIE__
 
@@ -30,24 +29,34 @@ KERNEL_INLINE void requantise(int32_t *c, const int32_t *channel, const int32_t 
         const auto scale8 = aie::load_v<kColumns>(channel + j * kColumns);
         const auto bias8 = aie::load_v<kColumns>(bias + j * kColumns);
         const auto scale = aie::concat(scale8, scale8), start = aie::concat(bias8, bias8);
-        for (int m = 0; m < kTile; m += 2) {
-            int32_t *at = c + ((m / kRows) * kBlocksN + j) * kBlock + (m % kRows) * kColumns;
-            const auto rows = aie::concat(aie::broadcast<int32_t, kColumns>(token[m]),
-                                          aie::broadcast<int32_t, kColumns>(token[m + 1]));
-            const auto u = aie::mul(aie::load_v<kLanes>(at), scale).to_vector<int32_t>(channel_shift);
-            aie::accum<acc64, kLanes> y(start, token_shift);
-            y = aie::mac(y, u, rows);
-            aie::accum<acc32, kLanes> narrow(y.to_vector<int16_t>(token_shift));
-            aie::store_v(at, narrow.to_vector<int32_t>());
+        for (int m = 0; m < kTile; m += kRows) {
+            int32_t *at = c + (m / kRows * kBlocksN + j) * kBlock;
+            aie::vector<int16_t, kLanes> found[2];
+            for (int pair = 0; pair < 2; ++pair) {
+                const auto rows = aie::concat(aie::broadcast<int32_t, kColumns>(token[m + 2 * pair]),
+                                              aie::broadcast<int32_t, kColumns>(token[m + 2 * pair + 1]));
+                const auto sums = aie::load_v<kLanes>(at + pair * kLanes);
+                const auto u = aie::mul(sums, scale).to_vector<int32_t>(channel_shift);
+                aie::accum<acc64, kLanes> y(start, token_shift);
+                found[pair] = aie::mac(y, u, rows).to_vector<int16_t>(token_shift);
+            }
+            aie::store_v(reinterpret_cast<int16_t *>(at), aie::concat(found[0], found[1]));
         }
+    }
+}
+
+KERNEL_INLINE void activate(int32_t *c, const int16_t *curve) {
+    for (int i = 0; i < kCount; i += kBlock) {
+        int16_t *at = reinterpret_cast<int16_t *>(c + i);
+        aie::store_v(at, activated(aie::load_v<kBlock>(at), curve));
     }
 }
 
 KERNEL_INLINE void narrow(const int32_t *c, int16_t *out, int half) {
     for (int m = 0; m < kTile / kRows; ++m)
         for (int j = 0; j < kHalfBlocks; ++j, out += kBlock) {
-            aie::accum<acc32, kBlock> wide(aie::load_v<kBlock>(c + (m * kBlocksN + half * kHalfBlocks + j) * kBlock));
-            const auto y = wide.to_vector<int16_t>();
+            const int32_t *block = c + (m * kBlocksN + half * kHalfBlocks + j) * kBlock;
+            const auto y = aie::load_v<kBlock>(reinterpret_cast<const int16_t *>(block));
             aie::store_v(out, aie::filter_even(y, kHalfColumns));
             aie::store_v(out + kBlock / 2, aie::filter_odd(y, kHalfColumns));
         }
@@ -68,16 +77,24 @@ KERNEL_INLINE void requantise(int32_t *c, const int32_t *channel, const int32_t 
         const int n = block % kBlocksN * kColumns + at % kColumns;
         const int64_t u = saturate32(round_even(int64_t{c[at]} * channel[n], channel_shift));
         const int64_t start = int64_t{bias[n]} * (int64_t{1} << token_shift);
-        c[at] = saturate16(round_even(u * token[m] + start, token_shift));
+        reinterpret_cast<int16_t *>(c + block * kBlock)[at % kBlock] =
+            saturate16(round_even(u * token[m] + start, token_shift));
+    }
+}
+
+KERNEL_INLINE void activate(int32_t *c, const int16_t *curve) {
+    for (int i = 0; i < kCount; ++i) {
+        int16_t &y = reinterpret_cast<int16_t *>(c + i / kBlock * kBlock)[i % kBlock];
+        y = activated(y, curve);
     }
 }
 
 KERNEL_INLINE void narrow(const int32_t *c, int16_t *out, int half) {
     for (int m = 0; m < kTile; ++m)
         for (int n = 0; n < kTile / 2; ++n)
-            out[half_at(m, n)] = static_cast<int16_t>(
-                c[(m / kRows * kBlocksN + half * kHalfBlocks + n / kColumns) * kBlock + m % kRows * kColumns +
-                  n % kColumns]);
+            out[half_at(m, n)] = reinterpret_cast<const int16_t *>(
+                c + (m / kRows * kBlocksN + half * kHalfBlocks + n / kColumns) * kBlock)[m % kRows * kColumns +
+                                                                                       n % kColumns];
 }
 
 KERNEL_INLINE void add(const int16_t *residual, int16_t *out, int down) {
@@ -89,16 +106,20 @@ KERNEL_INLINE void add(const int16_t *residual, int16_t *out, int down) {
 
 extern "C" {
 
-// c holds y afterwards, before the residual.
+// These change the sums, which hold y afterwards, before the residual.
 void settle_i32(int32_t *c, const int8_t *columns, const int32_t *statistics) {
 #ifdef __AIE__
     set_modes();
 #endif
     const int32_t *words = reinterpret_cast<const int32_t *>(columns), *shifts = words + kShifts;
     requantise(c, words, statistics + kScales * kTile, words + kBias, shifts[0], shifts[1]);
-    const int16_t *table = reinterpret_cast<const int16_t *>(words + kTable);
-    if (shifts[2])
-        for (int i = 0; i < kCount; ++i) c[i] = activated(static_cast<int16_t>(c[i]), table);
+}
+
+void activate_i16(int32_t *c, const int8_t *columns) {
+#ifdef __AIE__
+    set_modes();
+#endif
+    activate(c, reinterpret_cast<const int16_t *>(reinterpret_cast<const int32_t *>(columns) + kCurve));
 }
 
 void narrow_i16(const int32_t *c, int8_t *out, int32_t half) {

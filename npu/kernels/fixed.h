@@ -51,33 +51,154 @@ KERNEL_INLINE int bits_of(uint64_t value) {
     return value ? 64 - __builtin_clzll(value) : 0;
 }
 
-// The largest r with r * r <= value, value >= 0.
-KERNEL_INLINE int64_t square_root(int64_t value) {
-    int64_t root = 0;
-    for (int64_t bit = int64_t{1} << 31; bit; bit >>= 1) {
-        const int64_t tried = root | bit;
-        if (tried <= value / tried) root = tried;
+// 2^61 / value, rounded down, the value brought to 31 bits; and how many bits it had. 0 < value < 2^31.
+constexpr int64_t kInverted = (int64_t{1} << 61) - 1;
+constexpr int kInvertedBits = 31;
+
+// Rows in steps of their largest, which is 127: 127 * 2^down / the largest, with 15 bits; and the scale of a row,
+// 16 / 127 of its largest. In the inverse of the largest there are 23 bits more.
+constexpr int kSteps = 127, kSpareBits = 7, kStepBits = 23, kShareBits = 33;
+constexpr int32_t kShare = 1082196484;
+
+// Powers of less than one, with 14 fraction bits: the sixteenth power of a polynomial of s, 0 <= s <= 1, that is 1 at
+// 0. Of a function that falls like a power of two the sixteenth root is nearly a line, so that three or four factors
+// are enough, the highest first.
+constexpr int kPartBits = 14, kWholePart = 1 << kPartBits, kSquarings = 4;
+
+// Functions like GELU and SiLU: x where it is above zero, less |x| times half of such a power. A curve is what -|x| is
+// multiplied by and the shift after it, which make s, then four factors.
+constexpr int kCurveDegree = 4, kCurveShift = 1, kCurveFactors = 2;
+
+#ifndef __AIE__
+struct Inverse {
+    int32_t value;
+    int bits;
+};
+
+KERNEL_INLINE Inverse inverse(int32_t value) {
+    const int bits = bits_of(value);
+    return {static_cast<int32_t>(kInverted / (int64_t{value} << (kInvertedBits - bits))), bits};
+}
+
+// Of a row, and its scale.
+struct Steps {
+    int32_t factor;
+    int down;
+};
+
+KERNEL_INLINE Steps steps_of(int32_t most) {
+    const Inverse found = inverse(most > 1 ? most : 1);
+    return {static_cast<int32_t>(round_even(int64_t{found.value} * kSteps, kStepBits)), found.bits + kSpareBits};
+}
+
+KERNEL_INLINE int32_t scale_of(int64_t most) { return static_cast<int32_t>(round_even(most * kShare, kShareBits)); }
+
+template <int kDegree> KERNEL_INLINE int16_t sixteenth_power(int32_t s, const int16_t *factors) {
+    int16_t p = factors[0];
+    for (int i = 1; i <= kDegree; ++i) {
+        const int32_t factor = i < kDegree ? factors[i] : kWholePart;
+        p = saturate16(round_even(p * s + factor * kWholePart, kPartBits));
     }
-    return root;
+    for (int i = 0; i < kSquarings; ++i) p = saturate16(round_even(p * p, kPartBits));
+    return p;
 }
 
-// A function of values with 10 fraction bits, by a table of it at -8, -8 + 1/16, ... 8 [257], lines in between: as the
-// first entry below, and itself above: what GELU and SiLU do.
-constexpr int kActivationBits = 10, kStepBits = 6;
-
-KERNEL_INLINE int16_t activated(int16_t x, const int16_t *table) {
-    const int32_t at = x + (8 << kActivationBits);
-    if (at < 0) return table[0];
-    const int32_t i = at >> kStepBits, rest = at & ((1 << kStepBits) - 1);
-    if (i >= 256) return x;
-    return static_cast<int16_t>(table[i] + round_even((table[i + 1] - table[i]) * rest, kStepBits));
+KERNEL_INLINE int16_t activated(int16_t x, const int16_t *curve) {
+    const int32_t size = x < 0 ? x : -x;
+    const auto s = static_cast<int32_t>(clamped(round_even(size * curve[0], curve[kCurveShift]), 0, kWholePart));
+    const int64_t less = size * sixteenth_power<kCurveDegree>(s, curve + kCurveFactors);
+    return static_cast<int16_t>((x > 0 ? x : 0) + round_even(less, kPartBits + 1));
 }
+
+KERNEL_INLINE void clear(int32_t *words, int count) {
+    for (int i = 0; i < count; ++i) words[i] = 0;
+}
+
+KERNEL_INLINE void copy(const int32_t *from, int32_t *to, int count) {
+    for (int i = 0; i < count; ++i) to[i] = from[i];
+}
+#endif
 
 #ifdef __AIE__
 // What rounds and saturates in the vector path is the core.
 KERNEL_INLINE void set_modes() {
     aie::set_rounding(aie::rounding_mode::conv_even);
     aie::set_saturation(aie::saturation_mode::saturate);
+}
+
+constexpr int kWords = 16, kShorts = 32;  // of a vector
+using Words = aie::vector<int32_t, kWords>;
+using Whole = aie::vector<uint32_t, kWords>;
+using Shorts = aie::vector<int16_t, kShorts>;
+
+KERNEL_INLINE Shorts all_shorts(int16_t value) { return aie::broadcast<int16_t, kShorts>(value); }
+
+// kDividend / divisor, rounded down, bit by bit; kDividend / 2^kBits < divisor < 2^31.
+template <int64_t kDividend, int kBits> KERNEL_INLINE Whole quotient(const Whole &divisor) {
+    auto rest = aie::broadcast<uint32_t, kWords>(static_cast<uint32_t>(kDividend >> kBits));
+    auto found = aie::zeros<uint32_t, kWords>();
+    for (int bit = kBits - 1; bit >= 0; --bit) {
+        rest = aie::add(aie::add(rest, rest), aie::broadcast<uint32_t, kWords>(kDividend >> bit & 1));
+        const auto less = aie::lt(rest, divisor);
+        rest = aie::select(aie::sub(rest, divisor), rest, less);
+        found = aie::add(found, found);
+        found = aie::select(aie::add(found, aie::broadcast<uint32_t, kWords>(1)), found, less);
+    }
+    return found;
+}
+
+struct Inverse {
+    Words value, bits;
+};
+
+KERNEL_INLINE Inverse inverse(const Words &values) {
+    auto value = values.cast_to<uint32_t>();
+    auto bits = aie::broadcast<int32_t, kWords>(kInvertedBits);
+    for (int up = 16; up; up >>= 1) {
+        const auto few = aie::lt(value, aie::broadcast<uint32_t, kWords>(uint32_t{1} << (kInvertedBits - up)));
+        const auto moved = aie::accum<acc64, kWords>(value, up).to_vector<uint32_t>();
+        value = aie::select(value, moved, few);
+        bits = aie::select(bits, aie::sub(bits, aie::broadcast<int32_t, kWords>(up)), few);
+    }
+    return {quotient<kInverted, kInvertedBits>(value).cast_to<int32_t>(), bits};
+}
+
+// Of sixteen rows, and their scales.
+struct Steps {
+    Words factor, down;
+};
+
+KERNEL_INLINE Steps steps_of(const Words &most) {
+    const auto found = inverse(aie::max(most, aie::broadcast<int32_t, kWords>(1)));
+    return {aie::mul(found.value, static_cast<int16_t>(kSteps)).to_vector<int32_t>(kStepBits),
+            aie::add(found.bits, aie::broadcast<int32_t, kWords>(kSpareBits))};
+}
+
+KERNEL_INLINE Words scale_of(const Words &most) { return aie::mul(most, kShare).to_vector<int32_t>(kShareBits); }
+
+template <int kDegree> KERNEL_INLINE Shorts sixteenth_power(const Shorts &s, const int16_t *factors) {
+    auto p = all_shorts(factors[0]);
+    for (int i = 1; i <= kDegree; ++i) {
+        const aie::accum<acc32, kShorts> factor(all_shorts(i < kDegree ? factors[i] : kWholePart), kPartBits);
+        p = aie::mac(factor, p, s).to_vector<int16_t>(kPartBits);
+    }
+    for (int i = 0; i < kSquarings; ++i) p = aie::mul(p, p).to_vector<int16_t>(kPartBits);
+    return p;
+}
+
+KERNEL_INLINE Shorts activated(const Shorts &x, const int16_t *curve) {
+    const auto none = all_shorts(0), size = aie::min(x, aie::sub(none, x));  // as far below zero
+    const auto far = aie::mul(size, curve[0]).to_vector<int16_t>(curve[kCurveShift]);
+    const auto power = sixteenth_power<kCurveDegree>(aie::min(far, all_shorts(kWholePart)), curve + kCurveFactors);
+    return aie::add(aie::max(x, none), aie::mul(size, power).to_vector<int16_t>(kPartBits + 1));
+}
+
+KERNEL_INLINE void clear(int32_t *words, int count) {
+    for (int i = 0; i < count; i += kWords) aie::store_v(words + i, aie::zeros<int32_t, kWords>());
+}
+
+KERNEL_INLINE void copy(const int32_t *from, int32_t *to, int count) {
+    for (int i = 0; i < count; i += kWords) aie::store_v(to + i, aie::load_v<kWords>(from + i));
 }
 
 // Four rows of 16 columns out of such a tile, whose vectors are four rows of four columns: in two steps columns that

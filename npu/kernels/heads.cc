@@ -11,8 +11,8 @@
 //   values, with 16 fraction bits; those of values times a factor / 2^20, in 65,280ths
 #include "fixed.h"
 
-constexpr int kAngleBits = 14, kGainBits = 12, kPlainBits = 16, kFactorBits = 20;
-constexpr int kSteps = 127, kValueSteps = 255 * 256, kValues = 2;
+constexpr int kAngleBits = 14, kGainBits = 12, kFactorBits = 20;
+constexpr int kValueSteps = 255 * 256, kValues = 2;
 constexpr int kHalf = kTile / 2, kGroups = kHalf / kHalfColumns, kLanes = 16;
 constexpr int kFactor = 3 * kTile, kDown = 4 * kTile;  // in statistics
 
@@ -49,14 +49,30 @@ KERNEL_INLINE int32_t largest(const int16_t *row) {
     return below > above ? below : above;
 }
 
+// most [64]: the largest of each row, >= 0, where the steps will be.
+KERNEL_INLINE void scale(int32_t *statistics, int32_t factor, int part) {
+    const auto limit = aie::broadcast<int32_t, kLanes>(kValueSteps), zero = aie::zeros<int32_t, kLanes>();
+    for (int m = 0; m < kTile; m += kLanes) {
+        const auto most = aie::load_v<kLanes>(statistics + kFactor + m);
+        const Steps found = steps_of(most);
+        aie::store_v(statistics + kFactor + m, found.factor);
+        aie::store_v(statistics + kDown + m, found.down);
+        auto scale = scale_of(most);
+        if (part == kValues)
+            scale = aie::max(aie::min(aie::mul(scale, factor).to_vector<int32_t>(kFactorBits), limit), zero);
+        aie::store_v(statistics + (kScales + part) * kTile + m, scale);
+    }
+}
+
 KERNEL_INLINE void narrow(const int16_t *head, const int32_t *statistics, int8_t *out) {
     for (int m = 0; m < kTile; m += kRows)
         for (int n = 0; n < kTile; n += kLanes) {
             FourRows found;
             for (int r = 0; r < kRows; ++r) {
                 const auto x = aie::load_v<kLanes>(head + (m + r) * kTile + n);
-                const auto y = aie::mul(x, static_cast<int16_t>(1 << kGainBits)).template to_vector<int32_t>();
-                found.row[r] = aie::mul(y, statistics[kFactor + m + r]).to_vector<int16_t>(statistics[kDown + m + r]);
+                const int down = statistics[kDown + m + r] - kGainBits;  // of a row of zeros it may be below zero
+                const auto steps = static_cast<int16_t>(statistics[kFactor + m + r]);
+                found.row[r] = aie::mul(x, steps).template to_vector<int16_t>(down > 0 ? down : 0);
             }
             store_blocks(out + (m / kRows * kTile / kDepth + n / kDepth) * kRows * kDepth, found);
         }
@@ -80,6 +96,18 @@ KERNEL_INLINE int32_t largest(const int16_t *row) {
         most = size > most ? size : most;
     }
     return most;
+}
+
+// most [64]: the largest of each row, >= 0, where the steps will be.
+KERNEL_INLINE void scale(int32_t *statistics, int32_t factor, int part) {
+    for (int m = 0; m < kTile; ++m) {
+        const int32_t most = statistics[kFactor + m];
+        const Steps found = steps_of(most);
+        statistics[kFactor + m] = found.factor, statistics[kDown + m] = found.down;
+        int64_t scale = scale_of(most);
+        if (part == kValues) scale = clamped(round_even(scale * factor, kFactorBits), 0, kValueSteps);
+        statistics[(kScales + part) * kTile + m] = static_cast<int32_t>(scale);
+    }
 }
 
 KERNEL_INLINE void narrow(const int16_t *head, const int32_t *statistics, int8_t *out) {
@@ -106,17 +134,12 @@ void keep_head_i16(const int8_t *tile, const int8_t *turns, int32_t *sums, int32
 
 // part: 0 queries, 1 keys, 2 values; columns, its first word: the factor of values.
 void scale_head(const int32_t *sums, const int8_t *columns, int32_t *statistics, int32_t part) {
+#ifdef __AIE__
+    set_modes();
+#endif
     const int16_t *head = reinterpret_cast<const int16_t *>(sums);
-    const int32_t factor = *reinterpret_cast<const int32_t *>(columns);
-    for (int m = 0; m < kTile; ++m) {
-        const int64_t most = int64_t{largest(head + m * kTile)} << kGainBits;
-        const int down = bits_of(most) + 8;
-        statistics[kFactor + m] = static_cast<int32_t>(most ? ((int64_t{kSteps} << down) + most / 2) / most : 0);
-        statistics[kDown + m] = down;
-        int64_t scale = ((most << (kPlainBits - kGainBits)) + kSteps / 2) / kSteps;
-        if (part == kValues) scale = clamped(round_even(scale * factor, kFactorBits), 0, kValueSteps);
-        statistics[(kScales + part) * kTile + m] = static_cast<int32_t>(scale);
-    }
+    for (int m = 0; m < kTile; ++m) statistics[kFactor + m] = largest(head + m * kTile) * (1 << kGainBits);
+    scale(statistics, *reinterpret_cast<const int32_t *>(columns), part);
 }
 
 void narrow_head_i8(const int32_t *sums, const int32_t *statistics, int8_t *out) {

@@ -6,21 +6,25 @@
 extern "C" {
 
 void keep_row_scales(const int8_t *tile, int32_t *statistics) {
-    const int32_t *words = reinterpret_cast<const int32_t *>(tile);
-    for (int i = 0; i < kTile; ++i) statistics[kScales * kTile + i] = words[i];
+    copy(reinterpret_cast<const int32_t *>(tile), statistics + kScales * kTile, kTile);
 }
 
 // The second and the third of three.
 void keep_key_scales(const int8_t *tile, int32_t *statistics) {
     const int32_t *words = reinterpret_cast<const int32_t *>(tile);
     for (int which = 1; which < 3; ++which)
-        for (int i = 0; i < kTile; ++i)
-            statistics[(kScales + which) * kTile + i] =
-                words[which / 2 * 2 * kTile + i / kColumns * 2 * kColumns + which % 2 * kColumns + i % kColumns];
+        for (int i = 0; i < kTile; i += kColumns) {
+            const int32_t *from = words + which / 2 * 2 * kTile + 2 * i + which % 2 * kColumns;
+            int32_t *to = statistics + (kScales + which) * kTile + i;
+#ifdef __AIE__
+            aie::store_v(to, aie::load_v<kColumns>(from));
+#else
+            copy(from, to, kColumns);
+#endif
+        }
 }
 
 void scales_out(const int32_t *statistics, int8_t *out) {
-    int32_t *words = reinterpret_cast<int32_t *>(out);
-    for (int i = 0; i < 3 * kTile; ++i) words[i] = statistics[kScales * kTile + i];
+    copy(statistics + kScales * kTile, reinterpret_cast<int32_t *>(out), 3 * kTile);
 }
 }

@@ -25,6 +25,7 @@ from npu.xdna.composition import (
     whole_spans,
     within,
 )
+from npu.xdna.curves import CURVE
 from npu.xdna.design import Pattern, Start
 from npu.xdna.gemm import IN, SIDE, SPAN, TILE
 from npu.xdna.oracle import ANGLE_BITS
@@ -33,8 +34,7 @@ from npu.xdna.quant_parts import Heads, Normalisation, Product
 
 PARTS = 3  # queries, keys, values
 _PER_GROUP = PARTS + 1  # tiles of four heads' queries, keys, scales and values, of one of them
-_BIAS, _SHIFTS, _TABLE = TILE, 2 * TILE, 2 * TILE + 4  # words of a product's columns
-_ENTRIES = 257
+_BIAS, _SHIFTS, _CURVE = TILE, 2 * TILE, 2 * TILE + 4  # words of a product's columns
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,10 @@ class Composer8(Composition):
         added.
         """
         steps = -(-matrices[0].values.shape[0] // TILE)
-        words = {Words.STEPS: steps, Words.OTHER: int(other is not None), Words.DOWN: down}
+        activated = matrices[0].curve is not None
+        words = {
+            Words.STEPS: steps, Words.OTHER: int(other is not None), Words.DOWN: down, Words.ACTIVATED: int(activated),
+        }  # fmt: skip
         head = self._header(Operation.PRODUCT, words, name)
         place = self._constants.place((name,), lambda: _streamed(matrices))
         run = (steps + 1) * OBJECT
@@ -125,7 +128,7 @@ class Composer8(Composition):
         calls = Counter(
             keep_header=1, zero_i32=1, keep_row_scales=1, gemm_i8=steps, settle_i32=1, narrow_i16=2
         )
-        calls["add_half_i16"] = 2 * words[Words.OTHER]
+        calls["add_half_i16"], calls["activate_i16"] = 2 * words[Words.OTHER], words[Words.ACTIVATED]
         self._add(name, moves, calls, to.rows // SPAN * (to.count // ROUND))
 
     def norm(self, name: str, x: Tiles, norm: Normalisation, to: Tiles) -> None:
@@ -135,7 +138,7 @@ class Composer8(Composition):
 
     def quantise(self, name: str, x: Tiles, gain: Values, to: Tiles) -> None:
         """Every row of x times gains, to 8 bits."""
-        self._narrowed(name, Operation.QUANTISE, {Words.FACTOR: 1}, x, gain, np.zeros_like(gain), to)
+        self._narrowed(name, Operation.QUANTISE, {}, x, gain, np.zeros_like(gain), to)
 
     def _narrowed(
         self,
@@ -163,9 +166,13 @@ class Composer8(Composition):
 
         for m in range(0, x.rows, SPAN):
             moves.together(partial(of_shim, m=m))
-        calls = Counter(keep_header=1, begin_rows=1, largest_i16=x.count, scale_rows=1, scales_out=1)
-        calls["quantise_i8"] = 2 * rounds
-        calls["add_up_i16"], calls["describe_rows"] = normal * x.count, int(normal)
+        calls = Counter(keep_header=1, begin_rows=1, scale_rows=1, scales_out=1)
+        if normal:
+            calls += Counter(
+                add_up_i16=x.count, describe_rows=1, largest_normal_i16=x.count, quantise_normal_i8=2 * rounds
+            )
+        else:
+            calls += Counter(largest_i16=x.count, quantise_i8=2 * rounds)
         self._add(name, moves, calls, x.rows // SPAN)
 
     def quantise_heads(
@@ -202,14 +209,14 @@ class Composer8(Composition):
         self._add(name, moves, calls, qkv.rows // SPAN)
 
     def attention(
-        self, name: str, heads: Tiles, shifts: tuple[int, int], to: Tiles, count: Callable[[Lengths], int],
+        self, name: str, heads: Tiles, shift: int, to: Tiles, count: Callable[[Lengths], int],
         causal: bool = False,
     ) -> None:  # fmt: skip
         """Every head of queries over its keys and values, which come of as many rows."""
         groups, steps = heads.count // (SIDE * _PER_GROUP), heads.rows // TILE
         shared: dict[Words, Said] = {
             Words.STEPS: steps, Words.KEYS: count, Words.CAUSAL: int(causal),
-            Words.QUERY_SHIFT: shifts[0], Words.KEY_SHIFT: shifts[1],
+            Words.SHIFT: shift,
         }  # fmt: skip
         moves = Moves()
 
@@ -284,12 +291,12 @@ def _of_product(product: Product) -> Bytes:
     values = np.pad(product.values, ((0, deep), (0, wide))).view(np.uint8)
     steps, tiles = (depth + deep) // TILE, (n + wide) // TILE
     b = values.reshape(steps, TILE, tiles, TILE).transpose(2, 0, 1, 3).reshape(tiles, steps, OBJECT)
-    words = np.zeros((tiles, _TABLE + (_ENTRIES + 1) // 2), np.int32)
+    words = np.zeros((tiles, _CURVE + (CURVE + 1) // 2), np.int32)
     words[:, :TILE] = np.pad(product.channel, (0, wide)).reshape(-1, TILE)
     words[:, _BIAS : _BIAS + TILE] = np.pad(product.bias, (0, wide)).reshape(-1, TILE)
-    words[:, _SHIFTS : _SHIFTS + 3] = product.channel_shift, product.token_shift, product.table is not None
-    if product.table is not None:
-        words.view(np.int16)[:, 2 * _TABLE : 2 * _TABLE + _ENTRIES] = product.table
+    words[:, _SHIFTS : _SHIFTS + 2] = product.channel_shift, product.token_shift
+    if product.curve is not None:
+        words.view(np.int16)[:, 2 * _CURVE : 2 * _CURVE + CURVE] = product.curve
     return np.concatenate([b, columns(words)[:, None]], axis=1)
 
 

@@ -90,8 +90,6 @@ class Loop(Enum):
 
     MOVE = "copied, cleared or narrowed"
     SUM = "a few float operations"
-    FUNCTION = "a function by table"
-    WEIGHT = "a softmax's weight"
 
 
 @dataclass(frozen=True)
@@ -104,9 +102,6 @@ class Machine:
     products: Mapping[Unit, float]  # multiply-accumulates a cycle and core that a kernel sustains
     cycles: Mapping[Loop, float]  # a core's, for each element
     dispatch: Estimate  # to submit a sequence and to wait for it
-    scalar: float = (
-        0  # cycles of an operation in a loop without vectors; 0: such loops are taken to have them
-    )
 
     @property
     def vector(self) -> float:
@@ -121,9 +116,9 @@ def _units(i8: float, bf16: float, row: float) -> Mapping[Unit, float]:
     return MappingProxyType({Unit.I8: i8, Unit.I16_I8: i8 / 2, Unit.BF16: bf16, Unit.ROW: row})
 
 
-def _loops(move: float, total: float, function: float, weight: float) -> Mapping[Loop, float]:
+def _loops(move: float, total: float) -> Mapping[Loop, float]:
     """No source: assumed for 16 lanes, with float multiplications made of bf16 ones (UG1603)."""
-    return MappingProxyType({Loop.MOVE: move, Loop.SUM: total, Loop.FUNCTION: function, Loop.WEIGHT: weight})
+    return MappingProxyType({Loop.MOVE: move, Loop.SUM: total})
 
 
 # Dispatches: 108 us from C++, 170 us on average (ignite-xdna), 200 to 300 us warm (mlir-aie's guide).
@@ -134,7 +129,7 @@ CONSERVATIVE = Machine(
     1.0e9,  # arXiv 2512.13282, of a 7940HS
     15e9,  # the same: effective in products on the whole array
     _units(103.3, 48.3, 16),  # ignite-xdna: mm.cc as Peano compiles it
-    _loops(0.5, 2, 8, 12),
+    _loops(0.5, 2),
     _DISPATCH,
 )
 EXPECTED = Machine(
@@ -142,7 +137,7 @@ EXPECTED = Machine(
     1.6e9,  # the driver's npu1_regs.c, the highest of its table; an 8945HS
     20e9,  # between the paper's 15 and the 28.1 that ignite-xdna found to be the most in one direction
     _units(103.3, 48.3, 32),
-    _loops(0.25, 1, 2, 4),
+    _loops(0.25, 1),
     _DISPATCH,
 )
 TUNED = Machine(
@@ -150,19 +145,10 @@ TUNED = Machine(
     1.8e9,  # ignite-xdna measured it, unless power was saved
     26e9,
     _units(200, 110, 50),  # ignite-xdna: 256 within a loop of 2 x 2 blocks, and assembly with 86 % of 128
-    _loops(0.125, 0.6, 1, 2),
+    _loops(0.125, 0.6),
     Estimate(45e-6, 108e-6, 170e-6),  # 45 us: an empty kernel (mlir-aie 2381)
 )
-AS_WRITTEN = Machine(
-    "Hawk Point, as written",
-    EXPECTED.clock,
-    EXPECTED.bandwidth,
-    EXPECTED.products,
-    EXPECTED.cycles,
-    EXPECTED.dispatch,
-    scalar=10,  # assumed: cores have no float unit beside the vectors' (UG1603), so some take 1 and some 20
-)
-MACHINES = (CONSERVATIVE, EXPECTED, TUNED, AS_WRITTEN)
+MACHINES = (CONSERVATIVE, EXPECTED, TUNED)
 
 
 @dataclass(frozen=True)
@@ -174,22 +160,18 @@ class Kernel:
     elements: int = 0  # beside them
     loop: Loop = Loop.MOVE
     vectors: int = 0  # instructions beside them, where they were counted
-    scalar: int = 0  # operations for each element, where its loop is written without vectors
     published: bool = False  # somebody has measured its like
 
     def cycles(self, machine: Machine) -> float:
         """Of the core."""
-        each = machine.cycles[self.loop]
-        if self.scalar and machine.scalar:
-            each = self.scalar * machine.scalar
-        beside = self.elements * each + self.vectors * machine.vector
+        beside = self.elements * machine.cycles[self.loop] + self.vectors * machine.vector
         return self.products / machine.products[self.unit] + beside
 
 
 _TILE = 64 * 64  # elements of a tile of sums
 _HALF = _TILE // 2  # of a tile of A or B in bf16
 
-# Instructions for 16 lanes, as the kernels in bf16 are written: none of them was compiled.
+# Instructions for 16 lanes, or 32 of 16 bits, as the kernels are written: none of them was compiled.
 _VECTORS = _TILE // 16  # of a tile of sums
 _PARTS = 4  # a float as two numbers in bf16
 _PRODUCT = _PARTS + 3  # of such
@@ -202,34 +184,47 @@ _LEVEL = 3  # whether a score is much larger
 _HIDDEN = (13 + 8 * 3) // 4  # keys that are not seen, one time in four: assumed
 _RAISED = (18 + 17 * 4) // 8  # the largest of rows, and what was summed before, one time in eight: assumed
 _FOUR_QUERIES = 8 * int(_WEIGHT) + _LEVEL + _HIDDEN + _RAISED  # and 32 keys
+_SHORTS = _TILE // 32  # vectors of 16-bit values of a tile
+_WIDE = 8  # products of 32 bits, which mlir-aie makes of four shuffles and four products of 16 bits
+_MIXED = 5  # and of 32 bits with 16: two and two, and one more shuffle
+_SIXTEENTHS = 2 * (3 + 4), 2 * (4 + 4)  # powers by a polynomial of degree 3 and 4, and four squares
+_INVERSE = 5 * 6 + 31 * 7  # brought to 31 bits, then divided bit by bit
+_ROOT = 27 * (_WIDE + 4)  # bit by bit
+_LARGEST = 26  # of 64 values
+_RESCALED_I8 = (2 * _MIXED + 2 + 1 + _SIXTEENTHS[0] + 9 * 2 * (_MIXED + 1)) // 4  # one time in four: assumed
+_FOUR_QUERIES_I8 = 8 * (5 + 2 * _MIXED + 11 + _SIXTEENTHS[0]) + 49 + _RESCALED_I8  # and 64 keys, all seen
+_FOURS = 2  # shuffles to make rows of blocks
 
 KERNELS: Mapping[str, Kernel] = MappingProxyType(
     {
-        # 8 bits
+        # 8 bits: instructions of the vector unit, or stores of 32 bytes where those are more
         "gemm_i8": Kernel(64 * _TILE, Unit.I8, published=True),
-        "zero_i32": Kernel(elements=_TILE),
+        "zero_i32": Kernel(vectors=2 * _VECTORS),
         "gemv_i8": Kernel(_TILE, Unit.ROW),
-        "settle_i32": Kernel(elements=_TILE, loop=Loop.FUNCTION, scalar=6),  # as if there always were one
-        "narrow_i16": Kernel(elements=_HALF),
-        "add_half_i16": Kernel(elements=_HALF, loop=Loop.SUM),
-        "begin_rows": Kernel(elements=_HALF, scalar=1),
-        "add_up_i16": Kernel(elements=_HALF, loop=Loop.SUM),
-        "describe_rows": Kernel(elements=64 * 32, loop=Loop.SUM, scalar=10),  # a root bit by bit
-        "largest_i16": Kernel(elements=_HALF, loop=Loop.SUM),
-        "scale_rows": Kernel(elements=64 * 32, loop=Loop.SUM, scalar=1),
-        "quantise_i8": Kernel(elements=_HALF, loop=Loop.SUM),
-        "keep_head_i16": Kernel(elements=_HALF, loop=Loop.SUM),
-        "scale_head": Kernel(elements=_TILE),
-        "narrow_head_i8": Kernel(elements=_TILE, loop=Loop.SUM),
-        "attention_start_i8": Kernel(elements=_TILE, scalar=1),
-        "turn_keys_i8": Kernel(elements=_TILE),
-        "attention_step_i8": Kernel(2 * 64 * _TILE, Unit.I8, _TILE, Loop.WEIGHT, scalar=10),
-        "attention_finish_i8": Kernel(elements=_HALF, loop=Loop.SUM),
+        "settle_i32": Kernel(vectors=_VECTORS * (2 * _WIDE + 6)),
+        "activate_i16": Kernel(vectors=_SHORTS * (9 + _SIXTEENTHS[1])),
+        "narrow_i16": Kernel(vectors=_SHORTS),
+        "add_half_i16": Kernel(vectors=5 * _SHORTS),
+        "begin_rows": Kernel(vectors=_VECTORS + 24),
+        "add_up_i16": Kernel(vectors=16 * (8 * 3 + 2 * 8 + 4)),
+        "describe_rows": Kernel(vectors=4 * (27 + 4 * _WIDE + _ROOT + 5 * 6 + 3) + _VECTORS),
+        "largest_i16": Kernel(vectors=_SHORTS * (_FOURS + 4)),
+        "largest_normal_i16": Kernel(vectors=_SHORTS * (_FOURS + 2 * _MIXED + 5)),
+        "scale_rows": Kernel(vectors=64 * 12 + 4 * (2 * _INVERSE + 2 * _WIDE + _MIXED + 4)),  # of a norm
+        "quantise_i8": Kernel(vectors=_SHORTS * (_FOURS + _MIXED + 5)),
+        "quantise_normal_i8": Kernel(vectors=_SHORTS * (_FOURS + 3 * _MIXED + 6)),
+        "keep_head_i16": Kernel(vectors=_SHORTS * (_FOURS + 3)),  # one in three is turned
+        "scale_head": Kernel(vectors=64 * _LARGEST + 4 * (_INVERSE + 2 * _WIDE + _MIXED + 6)),
+        "narrow_head_i8": Kernel(vectors=4 * _VECTORS),
+        "attention_start_i8": Kernel(vectors=2 * _VECTORS + 16),
+        "turn_keys_i8": Kernel(vectors=_VECTORS),
+        "attention_step_i8": Kernel(2 * 64 * _TILE, Unit.I8, vectors=16 * _FOUR_QUERIES_I8 + 8 * 12),
+        "attention_finish_i8": Kernel(vectors=_VECTORS * (_WIDE + 1) + _SHORTS + 2 * (31 * 7 + 4)),
         "keep_tile_i8": Kernel(vectors=_VECTORS // 2),
-        "keep_row_scales": Kernel(elements=64, scalar=1),
-        "keep_key_scales": Kernel(elements=2 * 64, scalar=2),
-        "scales_out": Kernel(elements=3 * 64, scalar=1),
-        # bf16: instructions of the vector unit, or stores of 32 bytes where those are more
+        "keep_row_scales": Kernel(vectors=8),
+        "keep_key_scales": Kernel(vectors=16),
+        "scales_out": Kernel(vectors=24),
+        # bf16: the same
         "gemm_bf16": Kernel(32 * _TILE, Unit.BF16, published=True),
         "zero_f32": Kernel(vectors=2 * _VECTORS),
         "start_f32": Kernel(vectors=2 * _VECTORS),
@@ -245,9 +240,10 @@ KERNELS: Mapping[str, Kernel] = MappingProxyType(
         "attention_finish_bf16": Kernel(vectors=_VECTORS * (_PRODUCT + 1) + 16 * (_RECIPROCAL + _PARTS)),
         "add_up_bf16": Kernel(vectors=6 * _HALF // 32),
         "row_statistics_f32": Kernel(vectors=4 * (42 + 16 * _FLOAT_PRODUCT)),
-        "group_add_f32": Kernel(elements=64 * 16, loop=Loop.SUM, scalar=1),
+        # those of groups, and log-mel, are loops without vectors, taken to have them
+        "group_add_f32": Kernel(elements=64 * 16, loop=Loop.SUM),
         "group_out_f32": Kernel(elements=2),
-        "group_statistics_f32": Kernel(elements=128, loop=Loop.SUM, scalar=1),
+        "group_statistics_f32": Kernel(elements=128, loop=Loop.SUM),
         "normalise_bf16": Kernel(vectors=(8 + 4 * _PRODUCT + _PARTS) * _HALF // 32),
         "turn_rows_bf16": Kernel(vectors=12 * _HALF // 32),
         # few rows in bf16, weights in 8 bits
@@ -262,7 +258,7 @@ KERNELS: Mapping[str, Kernel] = MappingProxyType(
         # and log-mel, with its sums in bf16
         "square_f32": Kernel(vectors=_VECTORS * (_PRODUCT + 2)),
         "logarithm_f32": Kernel(vectors=_VECTORS * (22 + 2 * _PARTS)),
-        "loudest_f32": Kernel(elements=16, loop=Loop.SUM, scalar=1),
+        "loudest_f32": Kernel(elements=16, loop=Loop.SUM),
         "lift_bf16": Kernel(vectors=16 * _HALF // 32),
         # attention to windows, in 8 bits
         "narrow_window": Kernel(vectors=_VECTORS * (_PRODUCT + 10) + 2 * _PRODUCT + _RECIPROCAL),

@@ -92,7 +92,7 @@ class Decoder8:
         hidden = ask.product(rows, layer.up)
         if layer.gate is not None:
             hidden = ask.gate(
-                hidden, ask.product(rows, layer.gate.product), layer.gate.table, layer.gate.shift
+                hidden, ask.product(rows, layer.gate.product), layer.gate.curve, layer.gate.shift
             )
         return self._added(hidden, layer.hidden_gain, layer.down, x, layer.cross_output.bits), now
 
@@ -104,7 +104,7 @@ class Decoder8:
     def _seen(self, query: Fixed, remembered: Remembered, heads: Heads, start: int | None) -> Fixed:
         """start: the position of the first query, where later keys must not be seen."""
         found = [
-            self._operators.attend(self._rows(q), key, value, heads.shifts, start)
+            self._operators.attend(self._rows(q), key, value, heads.shift, start)
             for q, key, value in zip(query, remembered.keys, remembered.values, strict=True)
         ]
         return np.concatenate(found, axis=1)

@@ -40,12 +40,10 @@ class Operators(Protocol):
     def rescale(self, x: Fixed, down: int) -> Fixed:
         """Divided by 2^down."""
 
-    def gate(self, hidden: Fixed, gate: Fixed, table: Fixed, shift: int) -> Fixed:
-        """hidden times the table's function of its gate, divided by 2^shift."""
+    def gate(self, hidden: Fixed, gate: Fixed, curve: Fixed, shift: int) -> Fixed:
+        """hidden times the curve's function of its gate, divided by 2^shift."""
 
-    def attend(
-        self, query: Rows, key: Rows, value: Rows, shifts: tuple[int, int], first: int | None = None
-    ) -> Fixed:
+    def attend(self, query: Rows, key: Rows, value: Rows, shift: int, first: int | None = None) -> Fixed:
         """One head's queries over its keys and values, the values' scales in 65,280ths -> 256ths [queries, width].
 
         first: the position of the first query, where no query is to see keys behind its own.
@@ -118,7 +116,7 @@ class Encoder8:
             rows = [self.operators.quantise(each, gain) for each in (q, k, v)]
             values, scale = rows[2]
             rows[2] = values, value_scales(scale, int(factor))
-            found.append(self.operators.attend(rows[0], rows[1], rows[2], heads.shifts))
+            found.append(self.operators.attend(rows[0], rows[1], rows[2], heads.shift))
         return np.concatenate(found, axis=1)
 
     def output(self, seen: Fixed, x: Fixed, layer: Layer, bits: int) -> Fixed:
@@ -161,7 +159,7 @@ class NumpyOperators:
         sums = (rows[0].astype(values.dtype) @ values).astype(np.int64)
         return oracle.epilogue(
             sums, product.channel, rows[1], product.bias, product.channel_shift, product.token_shift,
-            product.table, residual,
+            product.curve, residual,
         )  # fmt: skip
 
     def rotate(self, x: Fixed, cosine: Fixed, sine: Fixed) -> Fixed:
@@ -170,13 +168,11 @@ class NumpyOperators:
     def rescale(self, x: Fixed, down: int) -> Fixed:
         return matrices.rescale(x, down)
 
-    def gate(self, hidden: Fixed, gate: Fixed, table: Fixed, shift: int) -> Fixed:
-        return oracle.swiglu(hidden, gate, table, shift)
+    def gate(self, hidden: Fixed, gate: Fixed, curve: Fixed, shift: int) -> Fixed:
+        return oracle.swiglu(hidden, gate, curve, shift)
 
-    def attend(
-        self, query: Rows, key: Rows, value: Rows, shifts: tuple[int, int], first: int | None = None
-    ) -> Fixed:
-        return matrices.attention(query, key, value, shifts, first)
+    def attend(self, query: Rows, key: Rows, value: Rows, shift: int, first: int | None = None) -> Fixed:
+        return matrices.attention(query, key, value, shift, first)
 
 
 def value_scales(scale: NDArray[np.int32], factor: int) -> NDArray[np.int32]:

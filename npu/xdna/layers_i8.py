@@ -127,7 +127,7 @@ def layers_plan(quantised: QuantisedEncoder, constants: Constants, spans: int) -
         composer.product(name + "queries, keys, values", out, streams, qkv)
         composer.quantise_heads(name + "heads", qkv, layer.heads, turns, narrow)
         composer.unit(name + "attention")
-        composer.attention(name + "attention", narrow, layer.heads.shifts, seen, _frames)
+        composer.attention(name + "attention", narrow, layer.heads.shift, seen, _frames)
         composer.unit(name + "output")
         gain = _in_lanes(layer.seen_gain[:, None], heads, lanes)[:, 0]
         composer.quantise(name + "seen", seen, gain, seen_narrow)

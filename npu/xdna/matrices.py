@@ -14,22 +14,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npu.xdna.oracle import (
-    GAIN_BITS,
+    LEAST_ROOT,
     MASKED,
-    NORM_BITS,
-    PLAIN_BITS,
-    SCORE_LIMIT,
+    PART_BITS,
+    SHARE,
     TILE,
+    WEIGHT_SHIFT,
     Ints,
     Rows,
+    kept_scale,
+    kept_score,
     power,
     round_even,
     saturate,
+    scale_of,
 )
 
 _STEPS = 127  # a row's largest magnitude
 _RANGE_BITS = 22  # of what the scaled deviations of a row are brought to
-_ONE = 16  # fraction bits of weights
 _EXACT_DEPTH = 1024  # terms below 2^14, and sums up to 2^24: what float32 holds
 
 
@@ -38,20 +40,17 @@ def layer_norm(x: NDArray[np.int16], gain: NDArray[Any], offset: NDArray[Any], e
     wide, n = x.astype(np.int64), x.shape[1]
     total = wide.sum(axis=1)
     square = n * (wide * wide).sum(axis=1) - total**2 + n * n * epsilon
-    root = np.maximum(_square_root(square), 1)
-    shift = np.maximum(_bits(root) + _RANGE_BITS - 31, 0)
+    root = np.maximum(_square_root(square), LEAST_ROOT)
+    shift = _bits(root) + _RANGE_BITS - 31
     exact = (n * wide - total[:, None]) * gain.astype(np.int64) + root[:, None] * offset.astype(np.int64)
     q, most = _narrowed(saturate(round_even(exact, shift[:, None]), 32))
-    unit = _STEPS * root
-    scale = ((most << (shift + NORM_BITS - GAIN_BITS)) + unit // 2) // unit
-    return q, saturate(scale, 32).astype(np.int32)
+    return q, scale_of(round_even(most * _inverse(root)[0], 31)).astype(np.int32)
 
 
 def quantise(x: NDArray[np.int16], gain: NDArray[Any]) -> Rows:
     """Rows [rows, width] times a gain of each column; as `oracle.quantise`."""
     q, most = _narrowed(x.astype(np.int64) * gain.astype(np.int64))
-    scale = ((most << (PLAIN_BITS - GAIN_BITS)) + _STEPS // 2) // _STEPS
-    return q, saturate(scale, 32).astype(np.int32)
+    return q, scale_of(most).astype(np.int32)
 
 
 def rescale(x: NDArray[np.int16], down: int) -> NDArray[np.int16]:
@@ -65,23 +64,23 @@ def in_floats(values: NDArray[np.int8]) -> NDArray[Any]:
 
 
 def attention(
-    query: Rows, key: Rows, value: Rows, shifts: tuple[int, int], first_query: int | None = None
+    query: Rows, key: Rows, value: Rows, shift: int, first_query: int | None = None
 ) -> NDArray[np.int16]:
     """Queries [queries, width] over keys and values [keys, width], all queries at once.
 
-    The scales and shifts are as of `oracle.attention`, which sees keys in the same blocks of 64 -> 256ths
+    The scales and the shift are as of `oracle.attention`, which sees keys in the same blocks of 64 -> 256ths
     [queries, width]. first_query: its position, where no query is to see keys behind its own.
     """
     (q, q_scale), (k, k_scale), (v, v_scale) = (
         (x.astype(np.float64), s.astype(np.int64)) for x, s in (query, key, value)
     )
+    q_scale, k_scale = kept_scale(q_scale)[:, None], kept_scale(k_scale)
     highest, total = np.full(len(q), MASKED, np.int64), np.zeros(len(q), np.int64)
     o = np.zeros(q.shape, np.int64)
     for first in range(0, len(k), TILE):
         span = slice(first, first + TILE)
         sums = (q @ k[span].T).astype(np.int64)
-        u = saturate(round_even(sums * k_scale[span], shifts[1]), 32)
-        scores = np.clip(round_even(u * q_scale[:, None], shifts[0]), -SCORE_LIMIT, SCORE_LIMIT)
+        scores = kept_score(sums) * k_scale[span]
         if first_query is not None:
             later = (
                 np.arange(first, first + scores.shape[1])
@@ -89,24 +88,29 @@ def attention(
             )
             scores[later] = MASKED
         most = np.maximum(highest, scores.max(axis=1))
-        moved = (most > highest) & (total > 0)
-        factor = np.where(moved, power(most - highest), 1 << _ONE)
-        total, o = round_even(total * factor, _ONE), round_even(o * factor[:, None], _ONE)
-        weights = np.where(scores == MASKED, 0, power(most[:, None] - scores))
+        factor = power((most - highest)[:, None] * q_scale, shift)
+        total, o = round_even(total * factor[:, 0], PART_BITS), round_even(o * factor, PART_BITS)
+        weights = np.where(scores == MASKED, 0, power((most[:, None] - scores) * q_scale, shift))
         total += weights.sum(axis=1)
-        p = (weights * v_scale[span] + (1 << 23)) >> 24
+        p = round_even(weights * v_scale[span], WEIGHT_SHIFT)
         o += (p.astype(np.float64) @ v[span]).astype(np.int64)
         highest = most
-    reciprocal = ((1 << 54) // 255) // np.maximum(total, 1)
+    reciprocal = SHARE // np.maximum(total, 1 << PART_BITS)
     return saturate(round_even(o * reciprocal[:, None], 30), 16).astype(np.int16)
 
 
 def _narrowed(y: Ints) -> tuple[NDArray[np.int8], Ints]:
     """Rows in steps of their largest magnitudes, and those."""
-    most = np.abs(y).max(axis=1)
-    shift = _bits(most) + 8
-    steps = np.where(most > 0, ((_STEPS << shift) + most // 2) // np.maximum(most, 1), 0)
-    return saturate(round_even(y * steps[:, None], shift[:, None]), 8).astype(np.int8), most
+    most = np.minimum(np.abs(y).max(axis=1), (1 << 31) - 1)
+    found, bits = _inverse(np.maximum(most, 1))
+    steps = round_even(found * _STEPS, 23)
+    return saturate(round_even(y * steps[:, None], bits[:, None] + 7), 8).astype(np.int8), most
+
+
+def _inverse(values: Ints) -> tuple[Ints, Ints]:
+    """As `oracle.inverse`."""
+    bits = _bits(values)
+    return ((1 << 61) - 1) // (values << (31 - bits)), bits
 
 
 def _bits(values: Ints) -> Ints:

@@ -5,6 +5,7 @@ Matrices are plain here, [rows, columns]; `blocked` and `unblocked` go to and fr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import isqrt
 from typing import Any
 
@@ -16,9 +17,9 @@ Floats = NDArray[np.float32]
 Bits = NDArray[np.uint16]  # bf16 as its 16 bits
 
 TILE = 64
-ACTIVATION_BITS = 10  # fraction bits of what a table of activations is asked for
-_STEP_BITS = 6  # of these lie between two entries of the table
-_RANGE = 8  # the table covers -8..8
+ACTIVATION_BITS = 10  # fraction bits that a curve of activations is fitted for
+PART_BITS = 14  # fraction bits of numbers up to one
+_WHOLE = 1 << PART_BITS
 
 
 def blocked(x: NDArray[Any], rows: int, columns: int) -> NDArray[Any]:
@@ -36,7 +37,7 @@ def unblocked(x: NDArray[Any]) -> NDArray[Any]:
 # fixed point
 
 
-def round_even(value: NDArray[Any], shift: int | NDArray[Any]) -> Ints:
+def round_even(value: NDArray[Any] | np.int64, shift: int | NDArray[Any]) -> Ints:
     """value / 2^shift to the nearest integer, halves to even."""
     value = np.asarray(value, np.int64)
     down = value >> shift
@@ -60,22 +61,26 @@ def product(a: NDArray[Any], b: NDArray[Any], c: NDArray[Any] | int = 0) -> NDAr
     return (exact.astype(np.int64) + c).astype(np.int32)
 
 
-def activated(x: NDArray[Any], table: NDArray[np.int16]) -> Ints:
-    """The table's function of 16-bit values with 10 fraction bits; lines between its 257 entries."""
-    at = np.asarray(x, np.int64) + (_RANGE << ACTIVATION_BITS)
-    i = np.clip(at >> _STEP_BITS, 0, 255)
-    entries = table.astype(np.int64)
-    between = entries[i] + round_even(
-        (entries[i + 1] - entries[i]) * (at & ((1 << _STEP_BITS) - 1)), _STEP_BITS
-    )
-    found: Ints = np.where(at < 0, entries[0], np.where(at >> _STEP_BITS >= 256, x, between))
+def sixteenth_power(s: Ints, factors: Sequence[int]) -> Ints:
+    """The sixteenth power of a polynomial of s that is 1 at 0, with 14 fraction bits all of them; the highest first."""
+    power = np.full(s.shape, factors[0], np.int64)
+    for factor in (*factors[1:], _WHOLE):
+        power = saturate(round_even(power * s + factor * _WHOLE, PART_BITS), 16)
+    for _ in range(4):
+        power = saturate(round_even(power * power, PART_BITS), 16)
+    return power
+
+
+def activated(x: NDArray[Any], curve: NDArray[np.int16]) -> Ints:
+    """A function like GELU of 16-bit values: x where it is above zero, less |x| times half of the power that `curves.py`
+    fits.
+    """
+    up, shift, *factors = (int(each) for each in curve)
+    size = -np.abs(np.asarray(x, np.int64))
+    s = np.minimum(round_even(size * up, shift), _WHOLE)
+    less = round_even(size * sixteenth_power(s, factors), PART_BITS + 1)
+    found: Ints = np.maximum(x, 0) + less
     return found
-
-
-def activation_table(function: Any) -> NDArray[np.int16]:
-    """[257]: a function at -8, -8 + 1/16, ... 8, with 10 fraction bits."""
-    x = np.arange(-_RANGE * 16, _RANGE * 16 + 1) / 16
-    return np.asarray(np.round(function(x) * (1 << ACTIVATION_BITS)), np.int16)
 
 
 def epilogue(
@@ -85,15 +90,15 @@ def epilogue(
     bias: NDArray[Any],
     channel_shift: int,
     token_shift: int,
-    table: NDArray[np.int16] | None = None,
+    curve: NDArray[np.int16] | None = None,
     residual: NDArray[Any] | None = None,
 ) -> NDArray[np.int16]:
     """Sums c [m, n] times the scales of columns [n] and rows [m], plus bias [n], the activation, the residual."""
     u = saturate(round_even(c.astype(np.int64) * channel, channel_shift), 32)
     start = bias.astype(np.int64) << token_shift
     y = saturate(round_even(u * token[:, None].astype(np.int64) + start, token_shift), 16)
-    if table is not None:
-        y = activated(y, table)
+    if curve is not None:
+        y = activated(y, curve)
     total = y if residual is None else saturate(y + residual, 16)
     return np.asarray(total, np.int16)
 
@@ -130,6 +135,8 @@ GAIN_BITS, NORM_BITS, PLAIN_BITS = (
     16,
 )  # fraction bits: of gains, of the scale after a norm, and without
 _RANGE_BITS = 22
+LEAST_ROOT = 512  # so that a row's shift is at least one
+_SHARE, _SHARE_BITS = 1082196484, 33  # 16 / 127: the scale of a row out of its largest value
 
 Rows = tuple[NDArray[np.int8], NDArray[np.int32]]  # values [rows, width], the scale of each row [rows]
 
@@ -138,12 +145,23 @@ def _bits(value: int) -> int:
     return int(value).bit_length()
 
 
+def inverse(value: int) -> tuple[int, int]:
+    """2^61 / value, 0 < value < 2^31, the value brought to 31 bits; and how many bits it had."""
+    bits = _bits(value)
+    return ((1 << 61) - 1) // (value << (31 - bits)), bits
+
+
 def _narrowed(y: Ints) -> tuple[Ints, int]:
     """A row in steps of its largest magnitude, and that."""
-    most = int(np.abs(y).max())
-    shift = _bits(most) + 8
-    steps = ((_STEPS << shift) + most // 2) // most if most else 0
-    return saturate(round_even(y * steps, shift), 8), most
+    most = min(int(np.abs(y).max()), (1 << 31) - 1)
+    found, bits = inverse(max(most, 1))
+    steps = round_even(np.int64(found * _STEPS), 23)
+    return saturate(round_even(y * steps, bits + 7), 8), most
+
+
+def scale_of(most: NDArray[Any]) -> Ints:
+    """The scale of rows out of their largest magnitudes."""
+    return round_even(most.astype(np.int64) * _SHARE, _SHARE_BITS)
 
 
 def layer_norm(x: NDArray[np.int16], gain: NDArray[Any], offset: NDArray[Any], epsilon: int) -> Rows:
@@ -153,34 +171,46 @@ def layer_norm(x: NDArray[np.int16], gain: NDArray[Any], offset: NDArray[Any], e
     for row in x.astype(np.int64):
         total = int(row.sum())
         square = n * int((row * row).sum()) - total**2 + n * n * epsilon
-        root = max(isqrt(square), 1)
-        shift = max(_bits(root) + _RANGE_BITS - 31, 0)
+        root = max(isqrt(square), LEAST_ROOT)
+        shift = _bits(root) + _RANGE_BITS - 31
         exact = (n * row - total) * gain.astype(np.int64) + root * offset.astype(np.int64)
         q, most = _narrowed(saturate(round_even(exact, shift), 32))
-        unit = _STEPS * root
         values.append(q)
-        scales.append(((most << (shift + NORM_BITS - GAIN_BITS)) + unit // 2) // unit)
-    return np.array(values, np.int8), saturate(np.array(scales), 32).astype(np.int32)
+        scales.append(scale_of(round_even(np.array(most * inverse(root)[0]), 31)))
+    return np.array(values, np.int8), np.array(scales, np.int32)
 
 
 def quantise(x: NDArray[np.int16], gain: NDArray[Any]) -> Rows:
     """Rows [rows, width] times a gain of each column; the scale in units of x, with 16 fraction bits."""
     found = [_narrowed(row * gain.astype(np.int64)) for row in x.astype(np.int64)]
-    scales = [((most << (PLAIN_BITS - GAIN_BITS)) + _STEPS // 2) // _STEPS for _, most in found]
-    return np.array([q for q, _ in found], np.int8), saturate(np.array(scales), 32).astype(np.int32)
+    return np.array([q for q, _ in found], np.int8), scale_of(np.array([most for _, most in found])).astype(
+        np.int32
+    )
 
 
 # attention
 
-SCORE_LIMIT, MASKED = 1 << 24, -(1 << 30)
+MASKED = -(1 << 30)
 VALUE_STEPS = 255 * 256  # the largest scale of values
-POWERS = np.round(2.0 ** (16 - np.arange(256) / 256)).astype(np.int32)  # [256]: 2^16 * 2^(-i / 256)
+SCORE_BITS = 27  # that the product of a score with both scales has lost before its shift
+SHARE = (1 << 52) // 255  # what sums of weights divide
+_POWER = (-811, 3919, -11356)  # 2^-s, less one: fitted, within 4e-5
+_SCORE_SHIFT, _SCALE_SHIFT, WEIGHT_SHIFT = 5, 10, 22
 
 
-def power(x: NDArray[Any]) -> Ints:
-    """2^(-x / 256) in 65,536ths, x >= 0."""
-    down = np.minimum(np.asarray(x, np.int64) >> 8, 18)
-    return np.where(down > 17, 0, (POWERS[x & 255].astype(np.int64) + ((1 << down) >> 1)) >> down)
+def kept_score(sums: NDArray[Any]) -> Ints:
+    """16 bits of a product of queries and keys."""
+    return saturate(round_even(sums, _SCORE_SHIFT), 16)
+
+
+def kept_scale(scale: NDArray[Any]) -> Ints:
+    """15 bits of a query's or a key's."""
+    return saturate(round_even(scale, _SCALE_SHIFT), 16)
+
+
+def power(x: NDArray[Any], shift: int) -> Ints:
+    """2^(-x / 2^shift / 1024), x >= 0, with 14 fraction bits."""
+    return sixteenth_power(np.minimum(round_even(x, shift), _WHOLE), _POWER)
 
 
 def attention(
@@ -188,32 +218,33 @@ def attention(
     k: NDArray[np.int8],
     v: NDArray[np.int8],
     scales: tuple[NDArray[Any], NDArray[Any], NDArray[Any]],
-    shifts: tuple[int, int],
+    shift: int,
     first_query: int = 0,
     keys: int | None = None,
     causal: bool = False,
 ) -> NDArray[np.int16]:
-    """Queries [64, 64] over keys and values [n * 64, 64]; scales and shifts as of the kernel -> 256ths [64, 64]."""
-    q_scale, k_scale, v_scale = (each.astype(np.int64) for each in scales)
+    """Queries [64, 64] over keys and values [n * 64, 64]; scales and shift as of the kernel -> 256ths [64, 64]."""
+    q_scale, k_scale, v_scale = (
+        kept_scale(scales[0])[:, None],
+        kept_scale(scales[1]),
+        scales[2].astype(np.int64),
+    )
     keys = len(k) if keys is None else keys
     highest, total = np.full(TILE, MASKED, np.int64), np.zeros(TILE, np.int64)
     o = np.zeros((TILE, TILE), np.int64)
     for first in range(0, len(k), TILE):
         span = slice(first, first + TILE)
-        u = saturate(round_even(product(q, k[span].T).astype(np.int64) * k_scale[span], shifts[1]), 32)
-        scores = np.clip(round_even(u * q_scale[:, None], shifts[0]), -SCORE_LIMIT, SCORE_LIMIT)
+        scores = kept_score(product(q, k[span].T)) * k_scale[span]
         key, query = np.arange(first, first + TILE), np.arange(first_query, first_query + TILE)[:, None]
         scores[np.broadcast_to((key >= keys) | (causal & (key > query)), scores.shape)] = MASKED
         most = np.maximum(highest, scores.max(axis=1))
-        moved = (most > highest) & (total > 0)
-        factor = np.where(moved, power(most - highest), 1 << 16)
-        total, o = round_even(total * factor, 16), round_even(o * factor[:, None], 16)
-        weights = np.where(scores == MASKED, 0, power(most[:, None] - scores))
+        factor = power((most - highest)[:, None] * q_scale, shift)
+        total, o = round_even(total * factor[:, 0], PART_BITS), round_even(o * factor, PART_BITS)
+        weights = np.where(scores == MASKED, 0, power((most[:, None] - scores) * q_scale, shift))
         total += weights.sum(axis=1)
-        p = (weights * v_scale[span] + (1 << 23)) >> 24
-        o += p @ v[span].astype(np.int64)
+        o += round_even(weights * v_scale[span], WEIGHT_SHIFT) @ v[span].astype(np.int64)
         highest = most
-    reciprocal = np.where(total > 0, ((1 << 54) // 255) // np.maximum(total, 1), 0)
+    reciprocal = SHARE // np.maximum(total, _WHOLE)
     return saturate(round_even(o * reciprocal[:, None], 30), 16).astype(np.int16)
 
 
@@ -232,8 +263,8 @@ def rope(x: NDArray[np.int16], cosine: NDArray[Any], sine: NDArray[Any]) -> NDAr
 
 
 def swiglu(
-    hidden: NDArray[np.int16], gate: NDArray[np.int16], table: NDArray[np.int16], shift: int
+    hidden: NDArray[np.int16], gate: NDArray[np.int16], curve: NDArray[np.int16], shift: int
 ) -> NDArray[np.int16]:
-    """hidden times the table's function of the gate, divided by 2^shift."""
-    gated = hidden.astype(np.int64) * activated(gate, table)
+    """hidden times the curve's function of the gate, divided by 2^shift."""
+    gated = hidden.astype(np.int64) * activated(gate, curve)
     return saturate(round_even(gated, shift), 16).astype(np.int16)

@@ -29,7 +29,6 @@ from npu.xdna.design import (
     Worker,
 )
 from npu.xdna.gemm import A_ORDER, B_ORDER, C_ORDER, IN, SIDE, STACK, TILE, Ways, core, links, ways
-from npu.xdna.oracle import POWERS
 
 OBJECT = IN.bytes  # bytes of whatever comes to a core or leaves it
 ROUND = 2 * SIDE  # tiles in 16 bits of 256 columns
@@ -39,7 +38,6 @@ _SUMS = Block(Element.I32, (TILE, TILE))
 _KEPT = Block(Element.I32, (128,))
 _STATISTICS = Block(Element.I32, (8, TILE))
 _TILES = Block(Element.I8, (3, OBJECT))  # two of turns; or queries, and room for scores and weights
-_POWERS = Block(Element.I32, (256,))
 _LOCALS = {
     "sums": _SUMS, "kept": _KEPT, "statistics": _STATISTICS, "tiles": _TILES, "keys": IN,
 }  # fmt: skip
@@ -68,10 +66,9 @@ class Words(IntEnum):
         2,
         2,
         2,
-    )  # 1 where a residual is added; columns of a norm, or 1; how many; 1 or 0
+    )  # 1 where a residual is added; columns of a norm; how many; 1 or 0
     DOWN, EPSILON, CAUSAL = 3, 3, 3  # what a residual is shifted by; in squared units of x; 1 or 0
-    TILES, QUERY_SHIFT = 4, 4  # of rows of a norm
-    KEY_SHIFT = 5
+    ACTIVATED, TILES, SHIFT = 4, 4, 4  # 1 or 0; of rows of a norm; of scores
     FIRST = 6  # number of the first query
     QUERIES = 7
 
@@ -104,20 +101,23 @@ def overlay(stacks: Mapping[str, int], sequences: tuple[Sequence, ...]) -> Desig
         "zero_i32": ("gemm_i8.cc", (_SUMS,)),
         "gemm_i8": ("gemm_i8.cc", (IN, IN, _SUMS)),
         "settle_i32": ("epilogue.cc", (_SUMS, IN, _STATISTICS)),
+        "activate_i16": ("epilogue.cc", (_SUMS, IN)),
         "narrow_i16": ("epilogue.cc", (_SUMS, IN, None)),
         "add_half_i16": ("epilogue.cc", (IN, IN, None)),
         "begin_rows": ("norm.cc", (_SUMS, _STATISTICS)),
         "add_up_i16": ("norm.cc", (IN, _SUMS)),
         "describe_rows": ("norm.cc", (_SUMS, _KEPT, _STATISTICS)),
         "largest_i16": ("norm.cc", (IN, IN, _KEPT, _STATISTICS, _SUMS, None)),
+        "largest_normal_i16": ("norm.cc", (IN, IN, _KEPT, _STATISTICS, _SUMS, None)),
         "scale_rows": ("norm.cc", (_SUMS, _STATISTICS, None)),
         "quantise_i8": ("norm.cc", (IN, IN, _KEPT, _STATISTICS, IN, None, None)),
+        "quantise_normal_i8": ("norm.cc", (IN, IN, _KEPT, _STATISTICS, IN, None, None)),
         "keep_head_i16": ("heads.cc", (IN, _TILES, _SUMS, None, None)),
         "scale_head": ("heads.cc", (_SUMS, IN, _STATISTICS, None)),
         "narrow_head_i8": ("heads.cc", (_SUMS, _STATISTICS, IN)),
         "attention_start_i8": ("attention.cc", (_STATISTICS, _SUMS)),
         "turn_keys_i8": ("attention.cc", (IN, IN)),
-        "attention_step_i8": ("attention.cc", (_TILES, IN, IN, _KEPT, _POWERS, _STATISTICS, _SUMS)),
+        "attention_step_i8": ("attention.cc", (_TILES, IN, IN, _KEPT, _STATISTICS, _SUMS)),
         "attention_finish_i8": ("attention.cc", (_SUMS, _STATISTICS, IN, None)),
     }
     functions = tuple(
@@ -151,9 +151,8 @@ class _Core(Core):
             *self._passing(self._a, call("keep_header", Held(self._a), "kept")),
             Choose(_word(Words.OPERATION), {int(operation): steps for operation, steps in bodies.items()}),
         )
-        tables = {"powers": (_POWERS, POWERS.astype(np.int32).tobytes())}
         tile = core(self._column, self._row)
-        return Worker(tile, (Repeat(None, body),), dict(_LOCALS), tables, STACK)
+        return Worker(tile, (Repeat(None, body),), dict(_LOCALS), stack=STACK)
 
     def _product(self) -> tuple[Step, ...]:
         multiply = call("gemm_i8", Held(self._a), Held(self._b), "sums")
@@ -169,7 +168,11 @@ class _Core(Core):
             call("zero_i32", "sums"),
             *self._passing(self._a, call("keep_row_scales", Held(self._a), "statistics")),
             Repeat(_word(Words.STEPS), self._passing(self._a, *self._passing(self._b, multiply))),
-            *self._passing(self._b, call("settle_i32", "sums", Held(self._b), "statistics")),
+            *self._passing(
+                self._b,
+                call("settle_i32", "sums", Held(self._b), "statistics"),
+                Choose(_word(Words.ACTIVATED), {1: (call("activate_i16", "sums", Held(self._b)),)}),
+            ),
             *halves,
         )
 
@@ -177,13 +180,14 @@ class _Core(Core):
         """Rows pass to find their largest values, and once more to be narrowed. One column of cores sends the scales."""
 
         def largest(at: int) -> Step:
-            return call("largest_i16", Held(self._a), Held(self._b), "kept", "statistics", "sums", at)
+            name = "largest_normal_i16" if normal else "largest_i16"
+            return call(name, Held(self._a), Held(self._b), "kept", "statistics", "sums", at)
 
         def own(at: int) -> tuple[Step, ...]:
             if at // 2 != self._column:
                 return ()
             operands = (Held(self._a), Held(self._b), "kept", "statistics", Held(self._c), at % 2, at)
-            return (call("quantise_i8", *operands),)
+            return (call("quantise_normal_i8" if normal else "quantise_i8", *operands),)
 
         def narrowed(at: int) -> tuple[Step, ...]:
             """Two tiles make one."""
@@ -233,7 +237,7 @@ class _Core(Core):
                 self._b,
                 call(
                     "attention_step_i8",
-                    "tiles", "keys", Held(self._b), "kept", "powers", "statistics", "sums",
+                    "tiles", "keys", Held(self._b), "kept", "statistics", "sums",
                 ),
             ),
         )  # fmt: skip

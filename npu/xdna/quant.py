@@ -1,4 +1,4 @@
-"""An encoder in 8 bits as the NPU's kernels take it: weights, scales, shifts and tables, chosen once.
+"""An encoder in 8 bits as the NPU's kernels take it: weights, scales, shifts and curves, chosen once.
 
 Weights have a scale for each output channel and activations one for each frame, found as they come. What must be known
 before is calibrated on recordings: the fraction bits of 16-bit values, with room for twice of what was seen, and how

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from npu.backends import reference as fp32
 from npu.backends.reference import Array
 from npu.weights import DecoderLayer, Matrix
+from npu.xdna.curves import curve_of
 from npu.xdna.float_decoder import Decoded, FloatDecoder, halves, see
 from npu.xdna.quant import Cross, Progress
 from npu.xdna.quant_parts import (
@@ -26,7 +27,6 @@ from npu.xdna.quant_parts import (
     norm_and_products,
     peak,
     rows_and_product,
-    table_of,
     to_logarithms,
 )
 from npu.xdna.scaling import fraction_bits
@@ -38,7 +38,7 @@ class Gate:
     """What `swiglu_i16` is given beside the hidden half."""
 
     product: Product
-    table: NDArray[np.int16]  # [257]: SiLU in the unit of the gate
+    curve: NDArray[np.int16]  # [6]: SiLU in the unit of the gate
     shift: int
     bits: int  # fraction bits of what comes out
 
@@ -164,7 +164,7 @@ def _layer(
             [Wanted(half, half_bits), Wanted(gate_half, gate_bits)],
         )  # fmt: skip
         hidden_bits = min(bits_for(peak(hidden)), half_bits + gate_bits)
-        gate = Gate(gate8, table_of(fp32.silu, gate_bits), half_bits + gate_bits - hidden_bits, hidden_bits)
+        gate = Gate(gate8, curve_of(fp32.silu, gate_bits), half_bits + gate_bits - hidden_bits, hidden_bits)
     else:
         hidden_bits = activation_bits(all_of("up"))
         wanted = [Wanted(layer.up, hidden_bits, gelu=True)]

@@ -23,7 +23,7 @@ from npu.xdna.quant import Progress
 from npu.xdna.quant_model import QuantisedModel, quantise_model
 from streaming.errors import ModelError
 
-FORMAT = 1  # raised whenever other numbers come of the same weights and recordings
+FORMAT = 2  # raised whenever other numbers come of the same weights and recordings
 
 
 def kept_model(

@@ -11,7 +11,7 @@ Gains are rounded first and matrices made for what they became, so that rounding
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log2, sqrt
 from typing import Any
@@ -23,6 +23,7 @@ from npu.backends import reference as fp32
 from npu.layers import EPSILON, STEPS, quantised_by_column
 from npu.weights import Array, Matrix, Norm
 from npu.xdna import oracle
+from npu.xdna.curves import curve_of
 from npu.xdna.scaling import fraction_bits, requantiser, smoothing
 
 HEAD_SHIFT = 20  # fraction bits of what the scales of values are multiplied by
@@ -31,8 +32,7 @@ _LARGEST_OFFSET = 7.5
 _QUIET = 0.2  # of the largest input: no other is expected to stay below it
 _TRIED = 10  # numbers of fraction bits
 _ROOM = 1.25  # how much larger what goes into an activation, and the scale of a head's values, may get than was seen
-_LEAST_SHIFT = 13  # of scores, which are 44 bits before it
-_MOST_SHIFT = 31
+_MOST_SHIFT = 46  # of scores, which have no more bits
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,14 +57,14 @@ class Product:
     channel_shift: int
     token_shift: int
     bits: int  # fraction bits of the output
-    table: NDArray[np.int16] | None = None  # [257]: the activation
+    curve: NDArray[np.int16] | None = None  # [6]: the activation
 
 
 @dataclass(frozen=True, eq=False)
 class Heads:
     """How the scales of rows become those of `attention_step`. Those of queries and keys are used as they are."""
 
-    shifts: tuple[int, int]  # of queries and keys
+    shift: int  # of scores
     value: NDArray[
         np.int32
     ]  # [heads]: times the scale of a value, / 2^20, is that in 65,280ths of the largest
@@ -145,11 +145,11 @@ def heads_of(value: Array, heads: int, query: Product, key: Product, values: Pro
     token = 2.0 ** -(oracle.PLAIN_BITS + values.bits)
     factor = np.round(oracle.VALUE_STEPS * 2.0**HEAD_SHIFT * token / np.where(largest > 0, largest, 1))
     scores = 2 * oracle.PLAIN_BITS + query.bits + key.bits - 8  # of 8 fraction bits
-    key_shift = max(_LEAST_SHIFT, scores - _MOST_SHIFT)
-    if not 0 <= scores - key_shift <= _MOST_SHIFT or key_shift > _MOST_SHIFT:
+    shift = scores - oracle.SCORE_BITS
+    if not 0 <= shift <= _MOST_SHIFT:
         raise ValueError(f"scores of {scores} fraction bits")
     unit = oracle.VALUE_STEPS * 2.0**HEAD_SHIFT * token / factor / 256
-    return Heads((scores - key_shift, key_shift), factor.astype(np.int32), unit)
+    return Heads(shift, factor.astype(np.int32), unit)
 
 
 def product_of(
@@ -157,10 +157,10 @@ def product_of(
 ) -> Product:
     weights = quantised_by_column(np.asarray(matrix, np.float32))
     scales = requantiser(weights.scale, len(matrix), token_bits, 2.0**-to_bits)
-    table = table_of(fp32.gelu, to_bits) if gelu else None
+    curve = curve_of(fp32.gelu, to_bits) if gelu else None
     return Product(
         weights.values, scales.channel, np.round(bias * 2.0**to_bits).astype(np.int32), scales.channel_shift,
-        scales.token_shift, to_bits, table,
+        scales.token_shift, to_bits, curve,
     )  # fmt: skip
 
 
@@ -169,16 +169,8 @@ def smoothed(largest: Array, matrix: Array) -> NDArray[np.float64]:
     return smoothing(np.maximum(largest, _QUIET * largest.max()), matrix).astype(np.float64)
 
 
-def table_of(function: Callable[[Array], Array], bits: int) -> NDArray[np.int16]:
-    """A function as GELU or SiLU, of values with fewer fraction bits than the kernel's 10 say: that of 2^n x, divided by 2^n, which beyond the
-    table is still x.
-    """
-    by = 2.0 ** (oracle.ACTIVATION_BITS - bits)
-    return oracle.activation_table(lambda x: function((x * by).astype(np.float32)) / by)
-
-
 def activation_bits(before: Array) -> int:
-    """Fraction bits of what GELU is asked for: its table's, fewer where values are too large for those. What saturates
+    """Fraction bits of what GELU is asked for: its curve's, fewer where values are too large for those. What saturates
     below is 0 after it all the same.
     """
     return min(oracle.ACTIVATION_BITS, fraction_bits(np.maximum(before, 0) * _ROOM / 2))

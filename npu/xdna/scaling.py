@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from npu.xdna.oracle import SCORE_BITS
+
 _SUM_BITS = 14  # of the product of two 8-bit values, without its sign
 _MANTISSA_BITS = 30  # of the largest scale
 _MOST_SHIFT = 31
+_SCALE_BITS = 24  # of scales of queries and keys, as of rows
 
 Floats = NDArray[Any]
 
@@ -48,26 +51,21 @@ class AttentionScales:
     query: NDArray[np.int32]  # [queries]
     key: NDArray[np.int32]  # [keys]
     value: NDArray[np.int32]  # [keys]
-    query_shift: int
-    key_shift: int
+    shift: int  # of scores times the query's scale
     unit: float  # what 1 stands for in the output
 
 
 def attention_scales(query: Floats, key: Floats, value: Floats, width: int) -> AttentionScales:
     """query [q], key [k], value [k]: what 1 stands for in each row of theirs; width: of the head."""
-    key_scales = np.asarray(key, np.float64)
-    exponent = _exponent(key_scales)
-    spare = 8  # bits that a score of a head of 64 can grow by
     to_logarithms = 256 / np.log(2) / sqrt(width)  # 8 fraction bits
-    wanted = np.asarray(query, np.float64) * to_logarithms * 2.0 ** (exponent - spare)
-    shift = min(_MANTISSA_BITS - _exponent(wanted), _MOST_SHIFT)
+    keys, queries = np.asarray(key, np.float64), np.asarray(query, np.float64) * to_logarithms
+    up, query_up = (_SCALE_BITS - _exponent(each) for each in (keys, queries))
     most = float(np.max(value)) or 1.0
     return AttentionScales(
-        np.round(wanted * 2.0**shift).astype(np.int32),
-        np.round(key_scales * 2.0 ** (_MANTISSA_BITS - exponent)).astype(np.int32),
+        np.round(queries * 2.0**query_up).astype(np.int32),
+        np.round(keys * 2.0**up).astype(np.int32),
         np.round(np.asarray(value, np.float64) / most * 255 * 256).astype(np.int32),
-        shift,
-        _MANTISSA_BITS - spare,
+        up + query_up - SCORE_BITS,
         most / 256,
     )
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from npu.catalog import EMBEDDED, Named
 from npu.checkpoint import Checkpoint, Sizes
@@ -27,6 +28,7 @@ from npu.weights import (
     Weights,
 )
 from npu.whisper_weights import WhisperWeights
+from npu.xdna.curves import CURVE
 from npu.xdna.decoders import Parts
 from npu.xdna.quant import Layer, QuantisedEncoder
 from npu.xdna.quant_parts import Heads, Normalisation, Product
@@ -174,14 +176,18 @@ def moonshine_weights() -> Weights:
 def quantised_layers(width: int, hidden: int, heads: int, layers: int, turned: bool) -> QuantisedEncoder:
     """Zeros of an encoder's layers in 8 bits; turned: by position. Its convolutions are left out."""
 
-    def product(k: int, n: int) -> Product:
+    def product(k: int, n: int, curve: NDArray[np.int16] | None = None) -> Product:
         words = np.zeros(n, np.int32)
-        return Product(np.zeros((k, n), np.int8), words, words, 0, 0, 0)
+        return Product(np.zeros((k, n), np.int8), words, words, 0, 0, 0, curve)
 
     gain, floats = np.zeros(width, np.int32), np.zeros(width, np.float32)
     norm = Normalisation(gain, gain, 0, floats, floats)
-    square, scales = product(width, width), Heads((0, 0), np.zeros(heads, np.int32), np.zeros(heads))
-    up, down, hidden_gain = product(width, hidden), product(hidden, width), np.zeros(hidden, np.int32)
+    square, scales = product(width, width), Heads(0, np.zeros(heads, np.int32), np.zeros(heads))
+    up, down, hidden_gain = (
+        product(width, hidden, np.zeros(CURVE, np.int16)),
+        product(hidden, width),
+        np.zeros(hidden, np.int32),
+    )
     layer = Layer(norm, square, square, square, scales, gain, square, norm, up, hidden_gain, down)
     angles = np.zeros((TINY.most_samples // STATE_SAMPLES, _TURNED), np.int16) if turned else None
     return QuantisedEncoder(heads, 0, 0, (), None, angles, angles, (layer,) * layers, norm, ())

@@ -36,7 +36,6 @@ def test_predict() -> None:
         "A pass for 8 tokens",
         "Goal: live",
         "decoder: 15 tokens",
-        "Hawk Point, as written",
         "low to high",
     ):
         assert words in found.stdout, words

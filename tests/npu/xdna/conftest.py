@@ -22,6 +22,7 @@ from npu.weights import Weights
 from npu.xdna import build as building
 from npu.xdna import oracle, packages
 from npu.xdna.build import Delivered, Watch, build
+from npu.xdna.curves import CURVE
 from npu.xdna.design import Design
 from npu.xdna.encoder_i8 import Fixed, Operators
 from npu.xdna.float_encoder import FloatEncoder, of_moonshine
@@ -165,7 +166,7 @@ class KernelOperators:
         return self._narrowed(x, norm.gain, norm.offset, kept, normal=True)
 
     def quantise(self, x: Fixed, gain: NDArray[np.int32]) -> Rows:
-        return self._narrowed(x, gain, np.zeros_like(gain), words(2, 1), normal=False)
+        return self._narrowed(x, gain, np.zeros_like(gain), words(2), normal=False)
 
     def _narrowed(self, x: Fixed, gain: Values, offset: Values, kept: Values, normal: bool) -> Rows:
         wide, width = padded(x, TILE, SPAN), len(gain)
@@ -182,12 +183,27 @@ class KernelOperators:
                     self._ask("add_up_i16", tile, lanes)
                 self._ask("describe_rows", lanes, kept, statistics)
             for at, tile in enumerate(tiles):
-                self._ask("largest_i16", tile, columns[at // 8], kept, statistics, lanes, at % 8)
+                self._ask(
+                    "largest_normal_i16" if normal else "largest_i16",
+                    tile,
+                    columns[at // 8],
+                    kept,
+                    statistics,
+                    lanes,
+                    at % 8,
+                )
             self._ask("scale_rows", lanes, statistics, int(normal))
             out = np.zeros((len(tiles) // 2, 16, 8, 4, 8), np.int8)
             for at, tile in enumerate(tiles):
                 self._ask(
-                    "quantise_i8", tile, columns[at // 8], kept, statistics, out[at // 2], at % 2, at % 8
+                    "quantise_normal_i8" if normal else "quantise_i8",
+                    tile,
+                    columns[at // 8],
+                    kept,
+                    statistics,
+                    out[at // 2],
+                    at % 2,
+                    at % 8,
                 )
             found.append(np.concatenate([unblocked(each) for each in out], axis=1))
             scales.append(statistics[SCALES].copy())
@@ -210,10 +226,11 @@ class KernelOperators:
                 self._ask("gemm_i8", blocked(a[here, depth], 4, 8), blocked(b[depth, columns], 8, 8), c)
             own = np.zeros(1024, np.int32)
             own[:TILE], own[TILE : 2 * TILE] = channel[columns], bias[columns]
-            own[128:131] = product.channel_shift, product.token_shift, product.table is not None
-            if product.table is not None:
-                own.view(np.int16)[264 : 264 + 257] = product.table
+            own[128:130] = product.channel_shift, product.token_shift
             self._ask("settle_i32", c, own, statistics)
+            if product.curve is not None:
+                own.view(np.int16)[264 : 264 + CURVE] = product.curve
+                self._ask("activate_i16", c, own)
             for half in range(2):
                 tile = np.zeros((16, 8, 4, 4), np.int16)
                 self._ask("narrow_i16", c, tile, half)
@@ -249,15 +266,13 @@ class KernelOperators:
             out[here] = unblocked(tile)
         return out[: len(x), : x.shape[1]]
 
-    def gate(self, hidden: Fixed, gate: Fixed, table: Fixed, shift: int) -> Fixed:
+    def gate(self, hidden: Fixed, gate: Fixed, curve: Fixed, shift: int) -> Fixed:
         wide, gates = padded(hidden, 1, HALF), padded(gate, 1, HALF)
         out = np.zeros(wide.shape, np.int16)
-        self._ask("swiglu_i16", wide, gates, table, out, out.size, shift)
+        self._ask("swiglu_i16", wide, gates, curve, out, out.size, shift)
         return out[:, : hidden.shape[1]]
 
-    def attend(
-        self, query: Rows, key: Rows, value: Rows, shifts: tuple[int, int], first: int | None = None
-    ) -> Fixed:
+    def attend(self, query: Rows, key: Rows, value: Rows, shift: int, first: int | None = None) -> Fixed:
         (q, q_scale), (k, k_scale), (v, v_scale) = (
             (padded(x), np.pad(scale, (0, -len(scale) % TILE))) for x, scale in (query, key, value)
         )
@@ -271,15 +286,14 @@ class KernelOperators:
             statistics, tiles = np.zeros((8, TILE), np.int32), np.zeros((3, 4096), np.int8)
             statistics[SCALES], tiles[0] = q_scale[rows], blocked(q[rows], 4, 8).ravel()
             number = own + (first or 0)
-            kept = words(2, len(key[0]), int(first is not None), *shifts, number, min(count - own, TILE))
+            kept = words(2, len(key[0]), int(first is not None), shift, 0, number, min(count - own, TILE))
             self._ask("attention_start_i8", statistics, o)
             for at in range(0, len(k), TILE):
                 span = slice(at, at + TILE)
                 statistics[SCALES + 1], statistics[SCALES + 2] = k_scale[span], v_scale[span]
                 self._ask("turn_keys_i8", blocked(k[span], 8, 8), turned)
                 self._ask(
-                    "attention_step_i8", tiles, turned, blocked(v[span], 8, 8), kept,
-                    oracle.POWERS.astype(np.int32), statistics, o,
+                    "attention_step_i8", tiles, turned, blocked(v[span], 8, 8), kept, statistics, o,
                 )  # fmt: skip
             for half in range(2):
                 tile = np.zeros((16, 8, 4, 4), np.int16)

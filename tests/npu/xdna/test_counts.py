@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from npu.xdna.composer_i8 import Composer8
 from npu.xdna.composition import Constants
 from npu.xdna.cost import KERNELS
 from npu.xdna.counts import busiest, counted, disagreements
+from npu.xdna.curves import CURVE
 from npu.xdna.design import Stage, Tile
 from npu.xdna.gemm import SIDE, TILE, Shape, core, gemm, header
 from npu.xdna.overlay import overlay
@@ -107,11 +109,12 @@ def test_stages_in_8_bits() -> None:
     heads, seen = composer.heads(300, 8), composer.wide(300, 8 * TILE)
     matrix = Product(np.zeros((96, 300), np.int8), words, words, 0, 0, 0)
     composer.product("plain", rows, [matrix], x)
+    composer.product("activated", rows, [replace(matrix, curve=np.zeros(CURVE, np.int16))], x)
     composer.product("adding", rows, [matrix], x, x)
     composer.norm("norm", x, Normalisation(gain, gain, 1, none, none), rows)
     composer.quantise("rows", x, gain, rows)
-    composer.quantise_heads("heads", qkv, Heads((16, 16), words[:8], none[:8].astype(float)), None, heads)
-    composer.attention("attention", heads, (16, 16), seen, lambda lengths: lengths["rows"])
+    composer.quantise_heads("heads", qkv, Heads(5, words[:8], none[:8].astype(float)), None, heads)
+    composer.attention("attention", heads, 5, seen, lambda lengths: lengths["rows"])
     sequence = composer.sequence("all", composer.units, composer.work)
     design = overlay_i8.overlay(dict.fromkeys(KERNELS, 0), (sequence,))
     memory = {name: np.zeros(block.bytes, np.uint8) for name, block in sequence.arguments.items()}

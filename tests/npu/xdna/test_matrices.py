@@ -44,17 +44,17 @@ def test_attention() -> None:
     """Queries of two tiles, keys of two and a half, with scores from far below the largest to far above it."""
     queries, keys = 2 * TILE, 5 * TILE // 2
     q, k, v = (RANDOM.integers(-127, 128, (n, TILE)).astype(np.int8) for n in (queries, keys, keys))
-    q_scale, k_scale = (RANDOM.integers(0, 1 << 22, n).astype(np.int32) for n in (queries, keys))
+    q_scale, k_scale = (RANDOM.integers(0, 1 << 24, n).astype(np.int32) for n in (queries, keys))
     v_scale = RANDOM.integers(0, oracle.VALUE_STEPS + 1, keys).astype(np.int32)
-    for shifts in ((31, 13), (31, 20), (25, 13)):
-        found = matrices.attention((q, q_scale), (k, k_scale), (v, v_scale), shifts)
+    for shift in (36, 30, 24):
+        found = matrices.attention((q, q_scale), (k, k_scale), (v, v_scale), shift)
         more = ((0, TILE // 2), (0, 0))
         wide = [np.pad(k, more), np.pad(v, more)]
         scales = [np.pad(each, (0, TILE // 2)) for each in (k_scale, v_scale)]
         for first in range(0, queries, TILE):
             rows = slice(first, first + TILE)
             expected = oracle.attention(
-                q[rows], wide[0], wide[1], (q_scale[rows], scales[0], scales[1]), shifts, keys=keys
+                q[rows], wide[0], wide[1], (q_scale[rows], scales[0], scales[1]), shift, keys=keys
             )
             assert np.array_equal(found[rows], expected)
 
@@ -63,15 +63,13 @@ def test_attention_to_what_came_before() -> None:
     """No query sees keys behind its own, whatever stands before the first."""
     queries, keys, first = 40, 100, 60
     q, k, v = (RANDOM.integers(-127, 128, (n, TILE)).astype(np.int8) for n in (TILE, 2 * TILE, 2 * TILE))
-    scales = [RANDOM.integers(1, 1 << 16, n).astype(np.int32) for n in (TILE, 2 * TILE, 2 * TILE)]
-    expected = oracle.attention(
-        q, k, v, (scales[0], scales[1], scales[2]), (25, 13), first, keys, causal=True
-    )
+    scales = [RANDOM.integers(1, 1 << 24, n).astype(np.int32) for n in (TILE, 2 * TILE, 2 * TILE)]
+    expected = oracle.attention(q, k, v, (scales[0], scales[1], scales[2]), 30, first, keys, causal=True)
     found = matrices.attention(
         (q[:queries], scales[0][:queries]),
         (k[:keys], scales[1][:keys]),
         (v[:keys], scales[2][:keys]),
-        (25, 13),
+        30,
         first,
     )
     assert np.array_equal(found, expected[:queries])

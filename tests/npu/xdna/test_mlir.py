@@ -151,8 +151,8 @@ def in_eight_bits() -> Design:
     composer.norm("norm", x, Normalisation(ones[:300], ones[:300], 1, none[:300], none[:300]), rows)
     product = Product(np.ones((300, 768), np.int8), ones, ones, 8, 8, 0)
     composer.product("product", rows, [product], qkv, qkv)
-    composer.quantise_heads("heads", qkv, Heads((22, 22), ones[:4], none[:4].astype(float)), None, heads)
-    composer.attention("attention", heads, (22, 22), seen, lambda lengths: 256)
+    composer.quantise_heads("heads", qkv, Heads(17, ones[:4], none[:4].astype(float)), None, heads)
+    composer.attention("attention", heads, 17, seen, lambda lengths: 256)
     composer.quantise("seen", seen, ones[:256], rows)
     return overlay_i8.overlay(Stacks(), (composer.sequence("all", composer.units, composer.work),))
 

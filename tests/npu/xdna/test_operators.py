@@ -16,6 +16,7 @@ from npu.decoding import Rules, decode
 from npu.layers import quantised_by_column
 from npu.weights import EncoderLayer, Linear, Weights
 from npu.xdna import oracle
+from npu.xdna.curves import curve_of
 from npu.xdna.encoder_i8 import Operators, fixed
 from npu.xdna.host_kernels import HostKernels
 from npu.xdna.oracle import TILE, Rows, blocked, unblocked
@@ -66,14 +67,14 @@ class InFloat:
 
     def linear(
         self, q: Values, token: Values, token_bits: int, weights: Linear, bits: int,
-        table: Values | None = None, residual: Array | None = None,
+        curve: Values | None = None, residual: Array | None = None,
     ) -> Array:  # fmt: skip
         """[rows, k] times an 8-bit matrix, and what follows; bits: fraction bits of the output."""
         scales = requantiser(np.asarray(weights.scale), q.shape[1], token_bits, 2.0**-bits)
         bias = np.zeros(weights.values.shape[1]) if weights.bias is None else weights.bias
         product = Product(
             weights.values, scales.channel, np.round(bias * 2.0**bits).astype(np.int32), scales.channel_shift,
-            scales.token_shift, bits, table,
+            scales.token_shift, bits, curve,
         )  # fmt: skip
         added = None if residual is None else fixed(residual, bits)
         return (self._operators.product((q, token), product, added) / 2.0**bits).astype(np.float32)
@@ -84,19 +85,19 @@ class InFloat:
         scales = attention_scales(
             q_token * 2.0**-q_bits, k_token * 2.0**-k_bits, v_token * 2.0**-v_bits, query.shape[1]
         )
-        shifts = (scales.query_shift, scales.key_shift)
+        shift = scales.shift
         rows = (q, scales.query), (k, scales.key), (v, scales.value)
-        found = later_unseen(*rows, shifts) if causal else self._operators.attend(*rows, shifts)
+        found = later_unseen(*rows, shift) if causal else self._operators.attend(*rows, shift)
         return (found * scales.unit).astype(np.float32)
 
 
-def later_unseen(query: Rows, key: Rows, value: Rows, shifts: tuple[int, int]) -> Values:
+def later_unseen(query: Rows, key: Rows, value: Rows, shift: int) -> Values:
     """Attention by the oracle, to which the kernels are held: nobody sees what comes later."""
     (q, q_scale), (k, k_scale), (v, v_scale) = (
         (padded(x), np.pad(scale, (0, -len(scale) % TILE))) for x, scale in (query, key, value)
     )
     found = [
-        oracle.attention(q[at : at + TILE], k, v, (q_scale[at : at + TILE], k_scale, v_scale), shifts, at,
+        oracle.attention(q[at : at + TILE], k, v, (q_scale[at : at + TILE], k_scale, v_scale), shift, at,
                          len(key[0]), causal=True)
         for at in range(0, len(q), TILE)
     ]  # fmt: skip
@@ -190,13 +191,13 @@ def test_output(in_float: InFloat, layers: list[Seen], at: int) -> None:
 
 @LAYERS
 def test_network(in_float: InFloat, layers: list[Seen], largest: list[Array], at: int) -> None:
-    """Up with GELU by table, smoothed by what another recording showed, and down again."""
+    """Up with GELU, smoothed by what another recording showed, and down again."""
     layer, between = layers[at].layer, layers[at].between
-    table = oracle.activation_table(lambda x: fp32.gelu(x.astype(np.float32)))
+    curve = curve_of(fp32.gelu, oracle.ACTIVATION_BITS)
     smooth = smoothing(largest[at], layer.up.dense())
     q, token = in_float.norm(between, layer.network_norm.gain / smooth)
     up = quantised_by_column(layer.up.dense() * smooth[:, None], layer.up.bias)
-    found = in_float.linear(q, token, oracle.NORM_BITS, up, oracle.ACTIVATION_BITS, table)
+    found = in_float.linear(q, token, oracle.NORM_BITS, up, oracle.ACTIVATION_BITS, curve)
     assert cosine(found, layers[at].hidden) >= ENOUGH
     expected = fp32.linear(layers[at].hidden, layer.down)
     down = quantised_by_column(layer.down.dense(), layer.down.bias)
@@ -207,7 +208,7 @@ def test_network(in_float: InFloat, layers: list[Seen], largest: list[Array], at
 def test_gated_network(
     kernels: HostKernels, reference: ReferenceBackend, weights: Weights, clips: dict[str, Array], rules: Rules
 ) -> None:
-    """The decoder's: SiLU of the gate by table, times the hidden half."""
+    """The decoder's: SiLU of the gate, times the hidden half."""
     encoded = reference.encode(clips["two_cities"][: SECONDS * SAMPLE_RATE])
     tokens = decode(reference, encoded.start(), rules).tokens
     embedding, layer = weights.embedding, weights.decoder[0]
@@ -220,14 +221,14 @@ def test_gated_network(
     hidden, gate = np.split(fp32.linear(fp32.norm(x, layer.network_norm), layer.up), 2, axis=1)
     expected = fp32.silu(gate) * hidden
     bits = fraction_bits(expected)
-    table = oracle.activation_table(lambda x: fp32.silu(x.astype(np.float32)))
+    curve = curve_of(fp32.silu, oracle.ACTIVATION_BITS)
     out = np.zeros(hidden.shape, np.int16)
     hidden_fixed, gate_fixed = (
         np.round(each * 2.0**by).astype(np.int16)
         for each, by in ((hidden, fraction_bits(hidden)), (gate, oracle.ACTIVATION_BITS))
     )
     shift = fraction_bits(hidden) + oracle.ACTIVATION_BITS - bits
-    ask(kernels, "swiglu_i16", hidden_fixed, gate_fixed, table, out, out.size, shift)
+    ask(kernels, "swiglu_i16", hidden_fixed, gate_fixed, curve, out, out.size, shift)
     assert cosine(out, expected) >= ENOUGH
 
 

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from npu.backends.reference import gelu
 from npu.xdna import oracle
 from npu.xdna.array import Array
 from npu.xdna.check import check
 from npu.xdna.composer_i8 import Composer8, Tiles, lay_wide, read_narrow, read_scales, read_wide
 from npu.xdna.composition import Constants
+from npu.xdna.curves import curve_of
 from npu.xdna.design import Design
 from npu.xdna.encoder_i8 import value_scales
 from npu.xdna.gemm import SIDE, TILE
@@ -26,7 +28,7 @@ Bytes = NDArray[np.uint8]
 Fixed = NDArray[np.int16]
 
 ROWS = 300  # of two spans
-TABLE = oracle.activation_table(lambda x: x / (1 + np.exp(-1.702 * x)))
+CURVE = curve_of(gelu, oracle.ACTIVATION_BITS)
 
 
 class Bench:
@@ -77,19 +79,19 @@ def chance(seed: int, *shape: int, most: int = 9000) -> Fixed:
     return np.random.default_rng(seed).integers(-most, most, shape, np.int16)
 
 
-def product_of(seed: int, depth: int, n: int, table: NDArray[np.int16] | None = None) -> Product:
+def product_of(seed: int, depth: int, n: int, curve: NDArray[np.int16] | None = None) -> Product:
     """A matrix whose products with rows of up to 9,000 fill 16 bits."""
     random = np.random.default_rng(seed)
     scales = requantiser(random.uniform(0.0001, 0.001, n), depth, oracle.PLAIN_BITS, 2.0**-2)
     bias = random.integers(-4000, 4000, n).astype(np.int32)
     values = random.integers(-128, 128, (depth, n), np.int8)
-    return Product(values, scales.channel, bias, scales.channel_shift, scales.token_shift, 2, table)
+    return Product(values, scales.channel, bias, scales.channel_shift, scales.token_shift, 2, curve)
 
 
 def expected(rows: Rows, product: Product, residual: Fixed | None = None) -> Fixed:
     return oracle.epilogue(
         oracle.product(rows[0], product.values), product.channel, rows[1], product.bias, product.channel_shift,
-        product.token_shift, product.table, residual,
+        product.token_shift, product.curve, residual,
     )  # fmt: skip
 
 
@@ -98,7 +100,7 @@ def test_product(bench: Bench) -> None:
     x, rows = bench.rows(chance(1, ROWS, 96))
     values = chance(2, ROWS, 300)
     other = bench.matrix(values)
-    plain, gated = product_of(1, 96, 300), product_of(2, 96, 300, TABLE)
+    plain, gated = product_of(1, 96, 300), product_of(2, 96, 300, CURVE)
     left, right = product_of(3, 96, 256), product_of(4, 96, 70)
     one, two = bench.composer.wide(ROWS, 300), bench.composer.wide(ROWS, 326)
     bench.composer.product("gated", x, [gated], one)
@@ -153,7 +155,7 @@ def heads_of(bench: Bench, heads: int, rows: int) -> tuple[Tiles, list[tuple[Row
     turns = [np.round(f(angles) * (1 << oracle.ANGLE_BITS)).astype(np.int16) for f in (np.cos, np.sin)]
     factors = np.random.default_rng(4).integers(1 << 12, 1 << 16, heads).astype(np.int32)
     tiles = bench.composer.heads(rows, heads)
-    scales = Heads((22, 24), factors, np.ones(heads))
+    scales = Heads(19, factors, np.ones(heads))
     bench.composer.quantise_heads("heads", bench.matrix(x), scales, (turns[0], turns[1]), tiles)
     lanes = x.reshape(rows, heads // SIDE, 3, SIDE, TILE)
     gain = np.full(TILE, 1 << oracle.GAIN_BITS, np.int32)
@@ -188,7 +190,7 @@ def test_attention(bench: Bench, causal: bool) -> None:
     heads, count = 8, 289
     tiles, rows = heads_of(bench, heads, ROWS)
     out = bench.composer.wide(ROWS, heads * TILE)
-    bench.composer.attention("attention", tiles, (22, 24), out, lambda n: n["rows"], causal)
+    bench.composer.attention("attention", tiles, 19, out, lambda n: n["rows"], causal)
     found = read_wide(out.of(bench.run(rows=count)), count, heads * TILE)
     for head, (query, key, value) in enumerate(rows):
         whole = [np.pad(each, ((0, 20), (0, 0))) for each in (query[0], key[0], value[0])]
@@ -196,7 +198,7 @@ def test_attention(bench: Bench, causal: bool) -> None:
         for row in range(0, count, TILE):
             span, end = slice(row, row + TILE), min(row + TILE, count)
             wanted = oracle.attention(
-                whole[0][span], whole[1], whole[2], (scales[0][span], scales[1], scales[2]), (22, 24), row,
+                whole[0][span], whole[1], whole[2], (scales[0][span], scales[1], scales[2]), 19, row,
                 count, causal,
             )  # fmt: skip
             assert np.array_equal(found[row:end, head * TILE :][:, :TILE], wanted[: end - row])

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from npu.xdna import overlay_i8
 from npu.xdna.composition import Constants
-from npu.xdna.cost import AS_WRITTEN, EXPECTED, KERNELS, MACHINES, TUNED, Estimate
+from npu.xdna.cost import EXPECTED, KERNELS, MACHINES, TUNED, Estimate
 from npu.xdna.counts import disagreements
 from npu.xdna.encoders import moonshine
 from npu.xdna.forecast import Precision, total
@@ -37,12 +37,12 @@ def base(seconds: float, batch: int, encoder: Precision, decoder: Precision) -> 
 
 @pytest.mark.parametrize("name", ["moonshine-tiny", "whisper-tiny", "whisper-base", "whisper-small.en"])
 def test_a_model(name: str) -> None:
-    """Is priced on every machine; the hopeful one is faster, and nothing of weight is written without vectors."""
+    """Is priced on every machine; the hopeful one is faster."""
     found = predict(Question(name))
     assert len(found.found) == len(MACHINES)
-    expected, tuned, written = (found.on(each).encoding.time for each in (EXPECTED, TUNED, AS_WRITTEN))
+    expected, tuned = (found.on(each).encoding.time for each in (EXPECTED, TUNED))
     assert expected.low < expected.expected < expected.high
-    assert tuned.expected < expected.expected <= written.expected < 1.05 * expected.expected
+    assert tuned.expected < expected.expected
     assert found.expected.encoding.dispatches == 2 < found.expected.encoding.units
 
 

@@ -95,6 +95,13 @@ template <typename T, unsigned N> struct vector {
         return v;
     }
 
+    // One of the parts of M values.
+    template <unsigned M> AIE_INLINE vector<T, M> extract(unsigned part) const {
+        vector<T, M> v;
+        for (unsigned i = 0; i < M; ++i) v.data[i] = data[part * M + i];
+        return v;
+    }
+
     AIE_INLINE auto pack() const {
         static_assert(std::is_same_v<T, int16_t>);
         vector<int8_t, N> v;
