@@ -1,7 +1,7 @@
 # Everything happens in .venv, which `make setup` makes; stamps in it keep the second time short.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run setup test lint system constraints clean
+.PHONY: help demo run setup test test-npu test-end-to-end test-others lint system constraints clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -23,10 +23,21 @@ run: $(VENV)/.runs  ## the daemon, and the address of its web page
 setup: $(VENV)/.runs  ## only the environment
 	@echo "Ready. The command is $(BIN)/amanuensis; try: $(BIN)/amanuensis doctor"
 
+# Side by side: the tests of the NPU compute, most others wait for sound and clocks, before which the former step back.
 # Two threads for small products wait for each other on a busy machine.
 test: export OPENBLAS_NUM_THREADS = 1
 test: $(VENV)/.tests system lint  ## every check there is
-	$(BIN)/python -m pytest
+	@echo "Testing; each of three parts says how it went when it has ended."
+	@$(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync test-npu test-end-to-end test-others
+
+test-npu:
+	nice -n 19 $(BIN)/python -m pytest tests/npu
+
+test-end-to-end:
+	$(BIN)/python -m pytest tests/end_to_end
+
+test-others:
+	$(BIN)/python -m pytest --ignore=tests/npu --ignore=tests/end_to_end
 
 lint: $(VENV)/.tests  ## style, types, and the arrows between the packages
 	$(BIN)/ruff check .

@@ -22,7 +22,7 @@ logger = logging.getLogger("amanuensis.server")
 
 UNREAD_MS = 30_000  # what a peer has not taken for so long it will not take any more: it is dropped
 
-TICK_S = 1.0  # between looks at whether to go on
+TICK_S = 1.0  # between looks at the clock, for the header that says the date
 
 
 class _Server(uvicorn.Server):
@@ -31,6 +31,12 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.listening = asyncio.Event()
+        self._leaving = asyncio.Event()
+
+    def leave(self) -> None:
+        """Ends `serve`."""
+        self.should_exit = True
+        self._leaving.set()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -50,9 +56,11 @@ class _Server(uvicorn.Server):
         self.cut_off(None)
 
     async def main_loop(self) -> None:
-        """As uvicorn's, with a tenth of its wake-ups: an idle daemon should cost next to nothing."""
-        while not await self.on_tick(0):  # noqa: ASYNC110 the flag that stops it is uvicorn's, and no event
-            await asyncio.sleep(TICK_S)
+        """As uvicorn's, with a tenth of its wake-ups: an idle daemon should cost next to nothing. It ends at once."""
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK_S):
+                    await self._leaving.wait()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """As uvicorn's."""
@@ -141,7 +149,7 @@ async def _serving(service: Service, listener: socket.socket) -> AsyncIterator[s
             failure = error
         finally:
             await service.stop()  # producers and viewers are told before their connections are cut
-            server.should_exit = True
+            server.leave()
     if failure is not None:
         raise failure
 

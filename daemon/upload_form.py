@@ -98,7 +98,9 @@ async def received(request: Request, max_bytes: int) -> AsyncIterator[Form]:
     try:
         yield _sorted(list(form.multi_items()))
     finally:
-        await form.close()
+        for _, value in form.multi_items():
+            if isinstance(value, UploadFile):
+                value.file.close()  # by itself: a task that is cancelled would not wait for its turn
 
 
 def _sorted(items: list[tuple[str, UploadFile | str]]) -> Form:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -262,18 +262,33 @@ sys.exit(serve(Config.load(Path(sys.argv[1]))))
 @pytest.fixture
 def daemon_process(tmp_path: Path) -> Iterator[Callable[..., DaemonProcess]]:
     """Starts a daemon process: `daemon_process(scripted=False, server={...})`. All of them end with the test."""
+    with _processes(tmp_path) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def lasting_daemon_process(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[..., DaemonProcess]]:
+    """As `daemon_process`, for tests that share one; they end with the module."""
+    with _processes(tmp_path_factory.mktemp("lasting")) as start:
+        yield start
+
+
+@contextmanager
+def _processes(folder: Path) -> Iterator[Callable[..., DaemonProcess]]:
     started: list[subprocess.Popen[str]] = []
 
     def start(scripted: bool = True, **sections: dict[str, Any]) -> DaemonProcess:
         values: dict[str, dict[str, Any]] = {
             "server": {"port": 0},
-            "journal": {"path": str(tmp_path / "journal.db")},
+            "journal": {"path": str(folder / "journal.db")},
             "engine": {"capacity": 16},
             "speech": {"silero": not scripted},
         }
         for name, section in sections.items():
             values[name] = {**values.get(name, {}), **section}
-        config = tmp_path / "config.toml"
+        config = folder / "config.toml"
         config.write_text(
             "".join(
                 f"[{name}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in section.items())
@@ -303,13 +318,15 @@ def daemon_process(tmp_path: Path) -> Iterator[Callable[..., DaemonProcess]]:
         ).start()
         return daemon
 
-    yield start
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
-        if process.stderr is not None:
-            process.stderr.close()
+    try:
+        yield start
+    finally:
+        for process in started:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+            if process.stderr is not None:
+                process.stderr.close()
 
 
 class Producer:

@@ -14,8 +14,10 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.requests import Request
 
 from daemon.niceness import NICENESS
+from daemon.upload_form import received
 from npu.scripted import ScriptedTranscriber
 from streaming.errors import ModelError
 from streaming.window import Hypothesis, Manner, Window
@@ -278,6 +280,30 @@ def test_nothing_is_left_behind(visit, speech, tmp_path, monkeypatch) -> None:
 
     visit(test)
     assert not list(folder.iterdir())
+
+
+def test_a_task_that_is_cancelled_as_it_ends(speech) -> None:
+    """Closes the file of its form nevertheless."""
+    request = httpx.Request("POST", "http://here", files={"file": ("long.wav", speech["file"][1] * 8)})
+    headers = [(name.lower(), value) for name, value in request.headers.raw]
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": request.read(), "more_body": False}
+
+    async def work() -> None:
+        asked = Request({"type": "http", "method": "POST", "headers": headers}, receive)
+        async with received(asked, 1 << 30) as form:
+            files.append(form.file)
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+
+    async def main() -> None:
+        await asyncio.gather(work(), return_exceptions=True)
+
+    files: list[Any] = []
+    asyncio.run(main())
+    assert files[0].closed
 
 
 def test_fields_without_measure(visit) -> None:

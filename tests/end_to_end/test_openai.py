@@ -24,10 +24,10 @@ def speech(assets: Path) -> Path:
     return assets / "beckett.wav"
 
 
-@pytest.fixture
-def client(daemon_process) -> Any:
+@pytest.fixture(scope="module")
+def client(lasting_daemon_process) -> Any:
     """A client of a daemon that transcribes by script."""
-    with openai.OpenAI(base_url=f"{daemon_process().url}/v1", api_key="none", max_retries=0) as made:
+    with openai.OpenAI(base_url=f"{lasting_daemon_process().url}/v1", api_key="none", max_retries=0) as made:
         yield made
 
 

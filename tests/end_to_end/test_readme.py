@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import wave
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,16 @@ ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 
 
-def test_the_python_example(daemon_process, assets: Path) -> None:
+def test_the_python_example(daemon_process, pcm, tmp_path: Path) -> None:
     """It prints the finals of a recording."""
+    with wave.open(str(tmp_path / "talk.wav"), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16_000)
+        file.writeframes(pcm("beckett.wav", 4))
     (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     url = daemon_process().url
-    for shown, here in (("talk.wav", str(assets / "beckett.wav")), ("http://127.0.0.1:9004", url)):
+    for shown, here in (("talk.wav", str(tmp_path / "talk.wav")), ("http://127.0.0.1:9004", url)):
         assert shown in code
         code = code.replace(shown, here)
     result = subprocess.run(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+from collections.abc import Callable
 from typing import Any
 
 import av
@@ -199,16 +200,12 @@ def test_a_container(daemon, producer, assets) -> None:
     asyncio.run(main())
 
 
-_CUTS = st.lists(st.integers(1, 40_000), min_size=1, max_size=60)
-
-
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(cuts=_CUTS)
-def test_any_cut_of_the_audio_into_messages(tmp_path_factory, daemon, producer, pcm, cuts: list[int]) -> None:
-    """Gives the same durable events: texts, times and numbers."""
+@pytest.fixture
+def durable(tmp_path_factory, daemon, producer, pcm) -> Callable[[list[int]], list[tuple[Any, ...]]]:
+    """What becomes of 8 s that are sent in messages of so many bytes, over and over: durable events."""
     data = pcm(seconds=8)
 
-    async def run(lengths: list[int]) -> list[tuple[Any, ...]]:
+    async def send(lengths: list[int]) -> list[tuple[Any, ...]]:
         path = tmp_path_factory.mktemp("cut") / "journal.db"
         async with daemon(journal={"path": str(path)}) as d, producer(d.url) as p:
             await p.start(partials=False)
@@ -226,7 +223,23 @@ def test_any_cut_of_the_audio_into_messages(tmp_path_factory, daemon, producer, 
                 if e["type"] in ("final", "gap", "stopped")
             ]
 
-    assert asyncio.run(run(cuts)) == asyncio.run(run([3_200]))
+    return lambda lengths: asyncio.run(send(lengths))
+
+
+@pytest.fixture
+def usual(durable) -> list[tuple[Any, ...]]:
+    """Of messages of 0.1 s."""
+    return durable([3_200])
+
+
+_CUTS = st.lists(st.integers(1, 40_000), min_size=1, max_size=60)
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cuts=_CUTS)
+def test_any_cut_of_the_audio_into_messages(durable, usual, cuts: list[int]) -> None:
+    """Gives the same durable events: texts, times and numbers."""
+    assert durable(cuts) == usual
 
 
 def test_faster_than_real_time(daemon, producer, pcm) -> None:

@@ -1,4 +1,4 @@
-"""Viewers of a real daemon, over WebSockets and Server-Sent Events."""
+"""Viewers of a real daemon, over WebSockets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import socket
 import sqlite3
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -15,9 +14,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from daemon import viewers
-from streaming.events import Final, Ledger, Partial, Stopped
-from streaming.protocol import AudioFormat, Start
+from streaming.events import Partial
 
 DURABLE = ("final", "revise", "gap", "stopped")
 
@@ -42,31 +39,6 @@ async def _read(viewer: ClientConnection) -> tuple[list[dict[str, Any]], int | N
 
 def _seqs(events: list[dict[str, Any]]) -> list[int]:
     return [event["seq"] for event in events if event["type"] in DURABLE]
-
-
-async def _open(service: Any, id: str = "talk") -> None:
-    audio = AudioFormat(encoding="pcm_s16le", sample_rate=16_000)
-    await service.open_session(Start(audio=audio, session=id))
-
-
-def _final(seq: int, text: str = "text") -> Final:
-    return Final(seq=seq, utterance=seq, start=seq, end=seq + 0.5, text=text, language="en")
-
-
-async def _say(service: Any, first: int, last: int, text: str = "text") -> None:
-    for seq in range(first, last + 1):
-        await service.journal.append("talk", [_final(seq, text)], 0, Ledger())
-        service.hub.publish("talk", _final(seq, text))
-
-
-async def _stop(service: Any, seq: int) -> None:
-    stopped = Stopped(seq=seq, audio_end=1.0, ledger=Ledger())
-    await service.journal.append("talk", [stopped], 0, Ledger())
-    service.hub.publish("talk", stopped)
-    service.hub.end("talk")
-
-
-# WebSockets
 
 
 def test_viewers_of_a_live_stream(daemon, producer, pcm) -> None:
@@ -104,14 +76,14 @@ def test_viewers_of_a_live_stream(daemon, producer, pcm) -> None:
     asyncio.run(main())
 
 
-def test_viewers_of_a_session_that_is_over(daemon) -> None:
+def test_viewers_of_a_session_that_is_over(daemon, talk) -> None:
     """Get it whole, or from where they were, and a normal close."""
 
     async def main() -> None:
         async with daemon() as d:
-            await _open(d.service)
-            await _say(d.service, 1, 3)
-            await _stop(d.service, 4)
+            await talk.open(d.service)
+            await talk.say(d.service, 1, 3)
+            await talk.stop(d.service, 4)
             for query, seqs in (("?after=0", [1, 2, 3, 4]), ("?after=3", [4]), ("?after=4", [])):
                 async with _watch(d.url, "talk", query) as viewer:
                     events, code = await _read(viewer)
@@ -139,12 +111,14 @@ def test_viewers_of_a_session_that_is_over(daemon) -> None:
         ("talk", "", {"Origin": "https://evil.example"}, 4403, "forbidden_origin"),
     ],
 )
-def test_refusals(daemon, session: str, query: str, headers: dict[str, str], code: int, name: str) -> None:
+def test_refusals(
+    daemon, talk, session: str, query: str, headers: dict[str, str], code: int, name: str
+) -> None:
     """Are told in an event and by the close code."""
 
     async def main() -> None:
         async with daemon(auth={"tokens": ["secret"]}) as d:
-            await _open(d.service)
+            await talk.open(d.service)
             sent = {"Authorization": "Bearer secret"} | headers
             async with _watch(d.url, session, query, additional_headers=sent) as viewer:
                 (error,), closed = await _read(viewer)
@@ -155,12 +129,12 @@ def test_refusals(daemon, session: str, query: str, headers: dict[str, str], cod
     asyncio.run(main())
 
 
-def test_a_ticket(daemon) -> None:
+def test_a_ticket(daemon, talk) -> None:
     """Lets a browser's WebSocket in, once."""
 
     async def main() -> None:
         async with daemon(auth={"tokens": ["secret"]}) as d, httpx.AsyncClient(base_url=d.url) as client:
-            await _open(d.service)
+            await talk.open(d.service)
             issued = await client.post("/v1/tickets", headers={"Authorization": "Bearer secret"})
             query = f"?ticket={issued.json()['ticket']}"
             async with _watch(d.url, "talk", query, origin=d.url) as viewer:
@@ -198,12 +172,12 @@ def test_a_durable_event_is_in_the_journal_before_anyone_sees_it(daemon, produce
     asyncio.run(main())
 
 
-def test_a_viewer_that_stops_reading(daemon) -> None:
+def test_a_viewer_that_stops_reading(daemon, talk) -> None:
     """Is closed with 1013 after partials were dropped, and goes on by `after`; nobody else is held up."""
 
     async def main() -> None:
         async with daemon(viewers={"queue_size": 16}) as d:
-            await _open(d.service)
+            await talk.open(d.service)
             small = socket.socket()
             small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             small.connect(("127.0.0.1", int(d.url.rsplit(":", 1)[1])))
@@ -222,7 +196,7 @@ def test_a_viewer_that_stops_reading(daemon) -> None:
                         "talk", Partial(utterance=seq, start=0, end=1, text="y" * 30_000, tentative="")
                     )
                     slowest = max(slowest, time.monotonic() - began)
-                    await _say(d.service, seq, seq, "x" * 30_000)
+                    await talk.say(d.service, seq, seq, "x" * 30_000)
                     await asyncio.sleep(0)
                     assert seq < 2_000
                 assert slowest < 0.1
@@ -234,19 +208,19 @@ def test_a_viewer_that_stops_reading(daemon) -> None:
                 assert seen == list(range(1, len(seen) + 1)) and len(seen) < seq
                 assert len([e for e in events if e["type"] == "partial"]) < seq
                 async with _watch(d.url, "talk", f"?after={seen[-1]}&partials=false") as again:
-                    await _stop(d.service, seq + 1)
+                    await talk.stop(d.service, seq + 1)
                     assert _seqs((await _read(again))[0]) == list(range(seen[-1] + 1, seq + 2))
                 assert _seqs((await reading)[0]) == list(range(1, seq + 2))
 
     asyncio.run(main())
 
 
-def test_viewers_that_leave(daemon) -> None:
+def test_viewers_that_leave(daemon, talk) -> None:
     """Are forgotten, however they leave."""
 
     async def main() -> None:
         async with daemon() as d:
-            await _open(d.service)
+            await talk.open(d.service)
             for index in range(10):
                 viewer = await _watch(d.url, "talk")
                 await viewer.recv()
@@ -261,13 +235,13 @@ def test_viewers_that_leave(daemon) -> None:
     asyncio.run(main())
 
 
-def test_a_session_to_which_nobody_comes_back(daemon) -> None:
+def test_a_session_to_which_nobody_comes_back(daemon, talk) -> None:
     """Ends for those who wait for it as well, with the end that the journal has."""
 
     async def main() -> None:
         async with daemon() as d:
-            await _open(d.service)
-            await _say(d.service, 1, 2)
+            await talk.open(d.service)
+            await talk.say(d.service, 1, 2)
         async with (
             daemon(server={"resume_window_s": 0.3}) as d,
             _watch(d.url, "talk", "?after=1") as viewer,
@@ -278,29 +252,29 @@ def test_a_session_to_which_nobody_comes_back(daemon) -> None:
     asyncio.run(main())
 
 
-def test_a_viewer_that_talks(daemon) -> None:
+def test_a_viewer_that_talks(daemon, talk) -> None:
     """Is not listened to."""
 
     async def main() -> None:
         async with daemon() as d:
-            await _open(d.service)
+            await talk.open(d.service)
             async with _watch(d.url, "talk", "?after=0") as viewer:
                 for message in ("{}", b"\x00" * 1000, "not json", '{"type": "stop"}'):
                     await viewer.send(message)
-                await _say(d.service, 1, 1)
+                await talk.say(d.service, 1, 1)
                 assert json.loads(await viewer.recv())["seq"] == 1
 
     asyncio.run(main())
 
 
-def test_a_shutdown(daemon) -> None:
+def test_a_shutdown(daemon, talk) -> None:
     """Closes viewers with 1012, after what they still had to get."""
 
     async def main() -> None:
         async with daemon() as d:
-            await _open(d.service)
+            await talk.open(d.service)
             async with _watch(d.url, "talk", "?after=0") as viewer:
-                await _say(d.service, 1, 1)
+                await talk.say(d.service, 1, 1)
                 reading = asyncio.create_task(_read(viewer))
                 await asyncio.sleep(0.05)
                 await d.service.stop()
@@ -347,158 +321,24 @@ def test_a_daemon_that_is_killed(daemon_process, producer, pcm) -> None:
     asyncio.run(main())
 
 
-# Server-Sent Events
-
-
-async def _sse(response: httpx.Response) -> AsyncIterator[dict[str, str]]:
-    """The fields of each event, comments under the name ''."""
-    fields: dict[str, str] = {}
-    async for line in response.aiter_lines():
-        if line:
-            name, _, value = line.partition(":")
-            fields[name] = value.removeprefix(" ")
-        elif fields:
-            yield fields
-            fields = {}
-
-
-def test_an_event_stream(daemon) -> None:
-    """Carries the same events, seq as their id, and ends with the session."""
-
-    async def main() -> None:
-        async with daemon() as d, httpx.AsyncClient(base_url=d.url) as client:
-            await _open(d.service)
-            await _say(d.service, 1, 2, "naïve “text”\n\n日本")
-            events = []
-            headers = {"accept": "text/event-stream"}
-            async with client.stream("GET", "/v1/sessions/talk/events", headers=headers) as response:
-                assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
-                assert response.headers["cache-control"] == "no-store"
-                async for event in _sse(response):
-                    events.append(event)
-                    if len(events) == 2:
-                        d.service.hub.publish(
-                            "talk", Partial(utterance=3, start=3, end=4, text="", tentative="so")
-                        )
-                    if len(events) == 3:  # a final that came at once would take the partial's place
-                        await _say(d.service, 3, 3)
-                        await _stop(d.service, 4)
-            assert "retry" in events[0]
-            assert [(e["event"], e.get("id")) for e in events[1:]] == [
-                ("snapshot", "2"),
-                ("partial", None),
-                ("final", "3"),
-                ("stopped", "4"),
-            ]
-            assert json.loads(events[1]["data"])["utterances"][0]["text"] == "naïve “text”\n\n日本"
-
-    asyncio.run(main())
-
-
-def test_an_event_stream_that_is_opened_again(daemon) -> None:
-    """Goes on after Last-Event-ID, which is newer than the URL; a session that is over says: stay away."""
-
-    async def main() -> None:
-        async with daemon() as d, httpx.AsyncClient(base_url=d.url) as client:
-            await _open(d.service)
-            await _say(d.service, 1, 5)
-            await _stop(d.service, 6)
-            path = "/v1/sessions/talk/events"
-            answer = await client.get(path, params={"after": 1}, headers={"last-event-id": "4"})
-            assert [line for line in answer.text.splitlines() if line.startswith("id")] == ["id: 5", "id: 6"]
-            assert (await client.get(path, headers={"last-event-id": "6"})).status_code == 204
-            assert (await client.get(path, headers={"last-event-id": "junk"})).status_code == 400
-            assert (await client.get(path, params={"partials": "perhaps"})).status_code == 400
-
-    asyncio.run(main())
-
-
-def test_an_event_stream_on_which_nothing_happens(daemon, monkeypatch) -> None:
-    """Shows a sign of life now and then, and a viewer that leaves it is forgotten."""
-    monkeypatch.setattr(viewers, "KEEP_ALIVE_S", 0.05)
-
-    async def main() -> None:
-        async with daemon() as d, httpx.AsyncClient(base_url=d.url) as client:
-            await _open(d.service)
-            async with client.stream("GET", "/v1/sessions/talk/events?after=0") as response:
-                count = 0
-                async for event in _sse(response):
-                    count += "" in event
-                    if count == 3:
-                        break
-                assert d.service.hub.viewers == 1
-                await _say(d.service, 1, 1)
-            async with asyncio.timeout(2):
-                while d.service.hub.viewers:  # noqa: ASYNC110
-                    await asyncio.sleep(0.01)
-
-    asyncio.run(main())
-
-
-def test_an_event_stream_that_is_not_read(daemon) -> None:
-    """Is given up; the session is not held up by it."""
-
-    async def main() -> None:
-        async with daemon(viewers={"queue_size": 16}) as d:
-            await _open(d.service)
-            small = socket.socket()
-            small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            small.connect(("127.0.0.1", int(d.url.rsplit(":", 1)[1])))
-            small.setblocking(False)
-            reader, writer = await asyncio.open_connection(sock=small, limit=1024)
-            writer.write(b"GET /v1/sessions/talk/events?after=0 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-            await reader.readline()
-            while not d.service.hub.viewers:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
-            seq = 0
-            while d.service.hub.viewers:
-                seq += 1
-                await _say(d.service, seq, seq, "x" * 30_000)
-                assert seq < 2_000
-            await asyncio.sleep(1.2)
-            assert d.service.metrics.registry.get_sample_value("amanuensis_slow_viewers_total") == 1
-            writer.transport.abort()
-
-    asyncio.run(main())
-
-
-def test_a_shutdown_under_an_event_stream(daemon) -> None:
-    """Ends it with an `error` event that says so."""
-
-    async def main() -> None:
-        async with daemon() as d, httpx.AsyncClient(base_url=d.url) as client:
-            await _open(d.service)
-            async with client.stream("GET", "/v1/sessions/talk/events?after=0") as response:
-                events = []
-                async for event in _sse(response):
-                    events.append(event)
-                    if len(events) == 1:
-                        stopping = asyncio.create_task(d.service.stop())
-                await stopping
-            assert events[-1]["event"] == "error"
-            assert json.loads(events[-1]["data"])["code"] == "restarting"
-
-    asyncio.run(main())
-
-
-def test_many_viewers_at_once(daemon) -> None:
+def test_many_viewers_at_once(daemon, talk) -> None:
     """All get everything."""
 
     async def main() -> None:
         async with daemon() as d:
-            await _open(d.service)
-            await _say(d.service, 1, 5)
+            await talk.open(d.service)
+            await talk.say(d.service, 1, 5)
 
             async def watch(index: int) -> list[int]:
                 async with _watch(d.url, "talk", f"?after={index % 6}") as viewer:
                     return _seqs((await _read(viewer))[0])
 
             tasks = [asyncio.create_task(watch(index)) for index in range(100)]
-            await _say(d.service, 6, 30)
+            await talk.say(d.service, 6, 30)
             while d.service.hub.viewers < 100:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
-            await _say(d.service, 31, 50)
-            await _stop(d.service, 51)
+            await talk.say(d.service, 31, 50)
+            await talk.stop(d.service, 51)
             for index, task in enumerate(tasks):
                 assert await task == list(range(index % 6 + 1, 52))
 

@@ -25,17 +25,17 @@ MODEL = "small/talk"
 SENTENCES: dict[str, Any] = json.loads((SPEECH / "sentences.json").read_text())
 
 
-@pytest.fixture
-def daemon(daemon_process, tmp_path: Path) -> Any:
+@pytest.fixture(scope="module")
+def daemon(lasting_daemon_process, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """With the fixture as if it had been pulled."""
-    store, named = Store(tmp_path / "models"), resolve(MODEL)
+    store, named = Store(tmp_path_factory.mktemp("models")), resolve(MODEL)
     folder = shutil.copytree(FIXTURES / "whisper-small-talk", store.path(named))
     files = {f.name: FileRecord(f.stat().st_size, sha256_of(f)) for f in sorted(folder.iterdir())}
     Manifest(MODEL, "0" * 40, files).write(folder)
-    return daemon_process(scripted=False, model={"models_dir": str(store.root)})
+    return lasting_daemon_process(scripted=False, model={"models_dir": str(store.root)})
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client(daemon: Any) -> Any:
     """OpenAI's."""
     with openai.OpenAI(base_url=f"{daemon.url}/v1", api_key="none", max_retries=0) as made:
