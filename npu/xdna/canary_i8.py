@@ -21,7 +21,7 @@ from npu.xdna.design import Sequence
 from npu.xdna.encoder_i8 import Fixed, NumpyOperators, value_scales
 from npu.xdna.failures import UNWRITTEN, CanaryFailed, NpuUnavailable, must_equal
 from npu.xdna.gemm import SIDE, SPAN, TILE
-from npu.xdna.oracle import ANGLE_BITS, GAIN_BITS, PLAIN_BITS
+from npu.xdna.oracle import ANGLE_BITS, GAIN_BITS, PLAIN_BITS, SCORE_BITS
 from npu.xdna.quant_parts import Heads, Normalisation, product_of
 from npu.xdna.runtime import Built, Npu
 
@@ -32,7 +32,7 @@ _LARGEST = 9000
 _DEPTH = 64  # of the product
 _DOWN = 2  # bits by which its residual is shifted
 _FRAMES = 200  # queries and keys; those of the last 56 rows do not count
-_SHIFTS = (24, 26)  # of scores, so that many keys have a part in what is seen
+_SHIFT = 50 - SCORE_BITS  # of scores, so that many keys have a part in what is seen
 _PAIRS = 12  # of a head's values that are turned
 
 
@@ -119,9 +119,9 @@ class Canary8:
         factors = _chance(9, SIDE, low=1 << 12, high=1 << 14).astype(np.int32)
         compose, ask = self._composer, self._operators
         heads, to = compose.heads(SPAN, SIDE), compose.wide(SPAN, width)
-        scales = Heads(_SHIFTS, factors, np.ones(SIDE))
+        scales = Heads(_SHIFT, factors, np.ones(SIDE))
         compose.quantise_heads("heads", self._given(qkv), scales, (cosine, sine), heads)
-        compose.attention("attention", heads, _SHIFTS, to, lambda _: _FRAMES)
+        compose.attention("attention", heads, _SHIFT, to, lambda _: _FRAMES)
         gain = np.full(TILE, 1 << GAIN_BITS, np.int32)
         lanes, seen = qkv[:_FRAMES].reshape(_FRAMES, PARTS, SIDE, TILE), []
         for head, factor in enumerate(factors):
@@ -129,7 +129,7 @@ class Canary8:
             turned = (ask.rotate(each, cosine[:_FRAMES], sine[:_FRAMES]) for each in (query, key))
             queries, keys = (ask.quantise(each, gain) for each in turned)
             values, scale = ask.quantise(value, gain)
-            seen.append(ask.attend(queries, keys, (values, value_scales(scale, int(factor))), _SHIFTS))
+            seen.append(ask.attend(queries, keys, (values, value_scales(scale, int(factor))), _SHIFT))
         expected = np.concatenate(seen, axis=1)
         return Answer8("attention", expected, lambda work: read_wide(to.of(work), *expected.shape))
 
