@@ -47,10 +47,6 @@ constexpr int block_of(int quarter, int four, int eight) {
 
 KERNEL_INLINE auto eights(const uint16_t *tile) { return aie::load_v<kBlockA>(reinterpret_cast<const bfloat16 *>(tile)); }
 
-KERNEL_INLINE void clear(int32_t *words, int count) {
-    for (int i = 0; i < count; i += kLanes) aie::store_v(words + i, all(0));
-}
-
 KERNEL_INLINE void add_up(const uint16_t *tile, float *lanes) {
     for (int m = 0; m < kFours; ++m, lanes += kBlockA) {
         aie::accum<accfloat, kBlockA> sums(aie::load_v<kBlockA>(lanes));
@@ -220,10 +216,6 @@ KERNEL_INLINE void finish(const float *scale, const float *bias, const float *un
 // Where a tile has a value of a row.
 constexpr int tile_at(int m, int k) {
     return block_of(k / (kEights * kDepth), m / kRows, k / kDepth % kEights) + m % kRows * kDepth + k % kDepth;
-}
-
-KERNEL_INLINE void clear(int32_t *words, int count) {
-    for (int i = 0; i < count; ++i) words[i] = 0;
 }
 
 KERNEL_INLINE void add_up(const uint16_t *tile, float *lanes) {

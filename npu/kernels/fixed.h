@@ -58,7 +58,7 @@ constexpr int kInvertedBits = 31;
 // Rows in steps of their largest, which is 127: 127 * 2^down / the largest, with 15 bits; and the scale of a row,
 // 16 / 127 of its largest. In the inverse of the largest there are 23 bits more.
 constexpr int kSteps = 127, kSpareBits = 7, kStepBits = 23, kShareBits = 33;
-constexpr int32_t kShare = 1082196484;
+constexpr int32_t kOneStep = 1082196484;
 
 // Powers of less than one, with 14 fraction bits: the sixteenth power of a polynomial of s, 0 <= s <= 1, that is 1 at
 // 0. Of a function that falls like a power of two the sixteenth root is nearly a line, so that three or four factors
@@ -91,7 +91,7 @@ KERNEL_INLINE Steps steps_of(int32_t most) {
     return {static_cast<int32_t>(round_even(int64_t{found.value} * kSteps, kStepBits)), found.bits + kSpareBits};
 }
 
-KERNEL_INLINE int32_t scale_of(int64_t most) { return static_cast<int32_t>(round_even(most * kShare, kShareBits)); }
+KERNEL_INLINE int32_t scale_of(int64_t most) { return static_cast<int32_t>(round_even(most * kOneStep, kShareBits)); }
 
 template <int kDegree> KERNEL_INLINE int16_t sixteenth_power(int32_t s, const int16_t *factors) {
     int16_t p = factors[0];
@@ -174,7 +174,7 @@ KERNEL_INLINE Steps steps_of(const Words &most) {
             aie::add(found.bits, aie::broadcast<int32_t, kWords>(kSpareBits))};
 }
 
-KERNEL_INLINE Words scale_of(const Words &most) { return aie::mul(most, kShare).to_vector<int32_t>(kShareBits); }
+KERNEL_INLINE Words scale_of(const Words &most) { return aie::mul(most, kOneStep).to_vector<int32_t>(kShareBits); }
 
 template <int kDegree> KERNEL_INLINE Shorts sixteenth_power(const Shorts &s, const int16_t *factors) {
     auto p = all_shorts(factors[0]);

@@ -336,7 +336,9 @@ struct mmul {
                         static_cast<lane>(a.data[r * K + k]) * static_cast<lane>(b.data[k * N + t]);
     }
 
-    template <typename T> AIE_INLINE vector<T, size_C> to_vector() const { return sums.template to_vector<T>(); }
+    template <typename T> AIE_INLINE vector<T, size_C> to_vector(int shift = 0) const {
+        return sums.template to_vector<T>(shift);
+    }
 };
 
 }  // namespace aie
