@@ -123,7 +123,7 @@ def test_another_calibration(kernels: HostKernels, quantised: QuantisedEncoder) 
     """Makes no other package."""
     layers = list(quantised.layers)
     layers[1] = replace(layers[1], heads=replace(layers[1].heads, shift=layers[0].heads.shift))
-    layers[2] = replace(layers[2], heads=replace(layers[2].heads, shifts=(30, 20)))
+    layers[2] = replace(layers[2], heads=replace(layers[2].heads, shift=20))
     other = LayersDesign(replace(quantised, layers=tuple(layers)), (1,)).design(kernels.stacks)
     assert Source.of(other) == Source.of(LayersDesign(quantised, (1,)).design(kernels.stacks))
 
