@@ -68,6 +68,8 @@ class DecoderDesign:
 class Decoder:
     """A decoder's buffers on the NPU, made once. Safe to call from several threads, one at a time."""
 
+    at_once = TILE
+
     def __init__(self, npu: Npu, built: Built, decoder: DecoderDesign) -> None:
         """built: the decoder's design; NpuUnavailable where there is no memory."""
         self._design = decoder

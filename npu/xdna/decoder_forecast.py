@@ -7,15 +7,17 @@ just so many tokens and states as there are.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import ceil
 
 from npu.xdna.composition import Constants
 from npu.xdna.cost import KERNELS, Estimate, Machine, StageCost, price
 from npu.xdna.decoders import Crossing, Parts, Pass, crossings, passes
+from npu.xdna.decoders_w8 import CrossingW8, PassW8, Size, crossings_w8, passes_w8
 from npu.xdna.design import Stage
-from npu.xdna.forecast import Decoding, Lockstep, total
+from npu.xdna.few import ROWS
+from npu.xdna.forecast import Decoding, Lockstep, Precision, total
 from npu.xdna.gemm import SIDE, SPAN, TILE
 from npu.xdna.overlay import DEPTH, overlay
 from npu.xdna.regions import LANE
@@ -28,34 +30,49 @@ _FOURS = 4  # queries that attention passes over together, where none of them se
 _LOOKED = 0.05  # of a call of attention, for finding out what to pass over: assumed
 
 
+_AnyPass = Pass | PassW8
+_AnyCrossing = Crossing | CrossingW8
+
+
+@dataclass(frozen=True)
+class _Composed:
+    """A decoder of one layer."""
+
+    together: Mapping[int, _AnyPass]  # by how many steps of 32 tokens each decoding has behind it
+    turns: int  # passes for a token of every decoding
+    alone: _AnyPass
+    crossing: _AnyCrossing
+
+
 class DecoderStages:
     """A decoder's, for windows in lockstep."""
 
-    def __init__(self, parts: Parts, lockstep: Lockstep, constants: Constants) -> None:
+    def __init__(
+        self, parts: Parts, lockstep: Lockstep, constants: Constants, precision: Precision = Precision.BF16
+    ) -> None:
+        """precision: of weights, and of keys and values of windows."""
         one = replace(parts, layers=1)
         first, after = range(lockstep.together), range(lockstep.opening, lockstep.opening + lockstep.tokens)
-        opened, past = ([lockstep.batch * ceil(at / DEPTH) for at in each] for each in (first, after))
         self._layers = parts.layers
         self._rounds = parts.each // (SIDE * LANE)  # of attention: four heads at a time
         self._lockstep = lockstep
-        # steps of 32 rows -> passes with so many of the past
-        self._often, self._opened = Counter(past), Counter(opened)
-        states = ceil(lockstep.states / DEPTH)
-        sizes = [(steps, lockstep.batch * states) for steps in sorted({*past, *opened})]
-        *self._together, self._alone = passes(one, constants, [*sizes, (0, states)])
-        (self._crossing,) = crossings(one, constants, [ceil(lockstep.states / SPAN)])
+        # steps of 32 tokens -> passes behind so many
+        self._opened, self._often = (Counter(ceil(at / DEPTH) for at in each) for each in (first, after))
+        composed = _in_bf16 if precision is Precision.BF16 else _in_eight
+        self._composed = composed(one, lockstep, constants, sorted({*self._opened, *self._often}))
 
     def decoding(self, machine: Machine) -> Decoding:
         """On a machine."""
-        lockstep = self._lockstep
-        priced = {each.past: self._priced(each, machine, lockstep.batch) for each in self._together}
+        lockstep, composed = self._lockstep, self._composed
+        rows = ceil(lockstep.batch / composed.turns)
+        priced = {steps: self._priced(each, machine, rows) for steps, each in composed.together.items()}
 
         def taken(often: Mapping[int, int]) -> Estimate:
-            times = (total(cost.time for cost in priced[past]).times(n) for past, n in often.items())
-            return total(times) + machine.dispatch.times(sum(often.values()))
+            times = (total(cost.time for cost in priced[steps]).times(n) for steps, n in often.items())
+            return (total(times) + machine.dispatch.times(sum(often.values()))).times(composed.turns)
 
-        alone = total(cost.time for cost in self._priced(self._alone, machine, 1)) + machine.dispatch
-        crossing = total(cost.time for cost in self._priced(self._crossing, machine, 0))
+        alone = total(cost.time for cost in self._priced(composed.alone, machine, 1)) + machine.dispatch
+        crossing = total(cost.time for cost in self._priced(composed.crossing, machine, 0))
         return Decoding(
             crossing + machine.dispatch,
             alone.times(lockstep.alone) + taken(self._opened).times(1 / lockstep.batch),
@@ -65,7 +82,7 @@ class DecoderStages:
             priced[max(priced)],
         )
 
-    def _priced(self, each: Pass | Crossing, machine: Machine, rows: int) -> tuple[StageCost, ...]:
+    def _priced(self, each: _AnyPass | _AnyCrossing, machine: Machine, rows: int) -> tuple[StageCost, ...]:
         """Of all layers. rows: those of a pass that count."""
         composer = each.composer
         arguments = composer.arguments(composer.work)
@@ -84,3 +101,20 @@ class DecoderStages:
         fours = calls - own + self._rounds * ceil(min(rows, DEPTH) / _FOURS)
         fours += self._rounds * ceil(max(0, rows - DEPTH) / _FOURS)
         return {_ATTENTION: _LOOKED + (1 - _LOOKED) * fours / (calls * TILE / _FOURS)}
+
+
+def _in_bf16(one: Parts, lockstep: Lockstep, constants: Constants, past: Sequence[int]) -> _Composed:
+    states, batch = ceil(lockstep.states / DEPTH), lockstep.batch
+    sizes = [(batch * steps, batch * states) for steps in past]
+    *together, alone = passes(one, constants, [*sizes, (0, states)])
+    (crossing,) = crossings(one, constants, [ceil(lockstep.states / SPAN)])
+    return _Composed(dict(zip(past, together, strict=True)), 1, alone, crossing)
+
+
+def _in_eight(one: Parts, lockstep: Lockstep, constants: Constants, past: Sequence[int]) -> _Composed:
+    turns, blocks = ceil(lockstep.batch / ROWS), ceil(lockstep.states / TILE)
+    groups = ceil(lockstep.batch / turns / SIDE) * SIDE
+    sizes = [*(Size(groups, steps, blocks) for steps in past), Size(SIDE, 0, blocks)]
+    *together, alone = passes_w8(one, constants, Size(groups, max(past), blocks), sizes)
+    (crossing,) = crossings_w8(one, constants, [ceil(lockstep.states / SPAN)], 0)
+    return _Composed(dict(zip(past, together, strict=True)), turns, alone, crossing)

@@ -56,6 +56,8 @@ class DecoderDesignW8:
 class DecoderW8:
     """A decoder's buffers on the NPU, made once. Safe to call from several threads, one at a time."""
 
+    at_once = 1
+
     def __init__(self, npu: Npu, built: Built, decoder: DecoderDesignW8) -> None:
         """built: the design that has its sequences; NpuUnavailable where there is no memory."""
         self._design = decoder

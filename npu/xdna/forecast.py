@@ -1,8 +1,6 @@
 """What a whole model would take on the NPU, out of the costs of its stages: predicted, never measured.
 
-An encoder is priced stage by stage, and so is a decoder in bf16, see `decoder_forecast`. One in 8 bits has no design: it
-is taken to be as slow as what it reads, all its weights once for each step and the keys and values of every window,
-whatever its kernels will be.
+Encoders are priced stage by stage, and so are decoders, see `decoder_forecast`.
 """
 
 from __future__ import annotations
@@ -17,17 +15,12 @@ from npu.xdna.cost import (
     NOTHING,
     PUBLISHED,
     RECONFIGURATION_S,
-    UNPUBLISHED,
     Bound,
     Estimate,
     Machine,
     StageCost,
-    Unit,
-    slowest,
 )
-from npu.xdna.target import NPU1
 
-MOST_BYTES = 28.1e9  # a second from the memory to the array: the most that anybody has seen (ignite-xdna)
 TOKENS_A_SECOND = 3.0  # of speech that is neither hurried nor slow
 _LAYER = re.compile(r"(decoder )?layer \d+ | from \d+$")
 
@@ -37,16 +30,6 @@ class Precision(StrEnum):
 
     BF16 = "bf16"
     INT8 = "int8"
-
-    @property
-    def bytes(self) -> int:
-        """Of a value."""
-        return 2 if self is Precision.BF16 else 1
-
-    @property
-    def unit(self) -> Unit:
-        """What multiplies them."""
-        return Unit.BF16 if self is Precision.BF16 else Unit.I8
 
 
 @dataclass(frozen=True)
@@ -70,7 +53,7 @@ class Decoding:
     steps: Estimate  # a token of each window, until all have theirs
     alone: Estimate  # a pass for one window
     batch: int
-    stages: tuple[StageCost, ...] = ()  # of the last step; none where it is priced by what it reads
+    stages: tuple[StageCost, ...]  # of the last step
 
     @property
     def share(self) -> Estimate:
@@ -81,56 +64,6 @@ class Decoding:
     def time(self) -> Estimate:
         """A window's."""
         return self.preparation + self.opening + self.share
-
-
-@dataclass(frozen=True)
-class Decoder:
-    """What a step of it reads and multiplies, and what must be ready before the first."""
-
-    weights: (
-        int  # values that all windows of a batch share: matrices of the layers, and that of the vocabulary
-    )
-    cached: int  # keys and values of one window, of its states and of half its tokens
-    products: int  # multiply-accumulates for one window
-    prepared: int  # and those that make the states' keys and values, once for a window
-
-    @classmethod
-    def of(
-        cls, width: int, layers: int, hidden: int, vocabulary: int, states: int, tokens: float, gated: bool
-    ) -> Decoder:
-        """Keys and values of the states are no part of a step; a gated network has three matrices, others two."""
-        attention = 6 * width**2  # four of its own, query and output over the states
-        weights = layers * (attention + (3 if gated else 2) * width * hidden) + vocabulary * width
-        cached = round(2 * layers * width * (states + tokens / 2))
-        return cls(weights, cached, weights + cached, 2 * layers * width**2 * states)
-
-    def step(self, batch: int, precision: Precision, machine: Machine) -> Estimate:
-        """One more token for each window of a batch."""
-        moved = (self.weights + batch * self.cached) * precision.bytes
-        memory = Estimate.of(moved / machine.bandwidth, UNPUBLISHED)
-        at_best = moved / MOST_BYTES
-        cores = _multiplied(batch * self.products, precision, machine)
-        return slowest(memory, cores, Estimate(at_best, at_best, at_best)) + machine.dispatch
-
-    def decoding(self, lockstep: Lockstep, precision: Precision, machine: Machine) -> Decoding:
-        """Of windows side by side."""
-        step, alone = (self.step(batch, precision, machine) for batch in (lockstep.batch, 1))
-        return Decoding(
-            self.preparation(precision, machine),
-            alone.times(lockstep.alone) + step.times(lockstep.together / lockstep.batch),
-            step.times(lockstep.tokens),
-            alone,
-            lockstep.batch,
-        )
-
-    def preparation(self, precision: Precision, machine: Machine) -> Estimate:
-        """Of one window."""
-        return _multiplied(self.prepared, precision, machine) + machine.dispatch
-
-
-def _multiplied(products: int, precision: Precision, machine: Machine) -> Estimate:
-    sustained = NPU1.cores * machine.products[precision.unit] * machine.clock
-    return Estimate.of(products / sustained, UNPUBLISHED)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,9 @@ def extend_all(
     A pass takes a token of every cache, or all tokens of one. Caches are left alone where this fails in lockstep.
     """
     batch, most = NpuBatch(decoder, caches, attended=True), max(map(len, tokens))
-    if min(map(len, tokens)) < most or not fewer_in_lockstep(most, len(caches), batch.passes):
+    if min(map(len, tokens)) < most or not fewer_in_lockstep(
+        most, len(caches), decoder.at_once, batch.passes
+    ):
         return [decoder.extend(cache, each) for cache, each in zip(caches, tokens, strict=True)]
     logits = np.stack([batch.extend(each) for each in zip(*tokens, strict=True)], axis=1)
     for row, cache in enumerate(caches):
@@ -36,9 +39,12 @@ def extend_all(
     return list(logits)
 
 
-def fewer_in_lockstep(tokens: int, decodings: int, passes: int = 1) -> bool:
-    """Whether so many tokens of each take fewer passes in lockstep than one by one. passes: for a token of all."""
-    return tokens * passes < decodings
+def fewer_in_lockstep(tokens: int, decodings: int, at_once: int, passes: int = 1) -> bool:
+    """Whether so many tokens of each take fewer passes in lockstep than one by one.
+
+    at_once: tokens of one decoding that a pass takes; passes: for a token of all.
+    """
+    return tokens * passes < decodings * ceil(tokens / at_once)
 
 
 class NpuBatch:

@@ -42,6 +42,7 @@ class NpuDecoder(Protocol):
     """A decoder that is resident on the NPU. Safe to call from several threads, one at a time."""
 
     parts: Parts
+    at_once: int  # tokens of one decoding that a pass takes at most
 
     def window(self, states: NDArray[np.float32]) -> Window:
         """states [frames, width]; ModelError when they are too many, NpuUnavailable."""

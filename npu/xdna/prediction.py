@@ -23,14 +23,12 @@ from npu.xdna.decoders import Parts
 from npu.xdna.encoders import STEM, Plan, moonshine, whisper
 from npu.xdna.forecast import (
     TOKENS_A_SECOND,
-    Decoder,
-    Decoding,
     Encoding,
     Lockstep,
     Precision,
     Transcription,
 )
-from npu.xdna.gemm import SPAN
+from npu.xdna.gemm import SPAN, TILE
 from npu.xdna.layers_i8 import layers_plan
 from npu.xdna.lockstep import fewer_in_lockstep
 from npu.xdna.overlay import overlay
@@ -52,6 +50,10 @@ _UNSEEN_STATES = 2  # of Moonshine's last span
 _NO_STACKS = dict.fromkeys(KERNELS, 0)  # bytes: designs are priced here, not checked
 _BF16, _I8 = overlay(_NO_STACKS, ()), overlay_i8.overlay(_NO_STACKS, ())
 _LAYER = re.compile(r"layer \d+ ")
+MOST_AT_ONCE = {
+    Precision.BF16: TILE,
+    Precision.INT8: 1,
+}  # tokens of a window that a pass of the decoder takes
 _EXCHANGES = (
     2  # of overlays for a window, where its layers are in 8 bits and what is before and after them is not
 )
@@ -97,34 +99,29 @@ class _Model:
     plan: Plan  # of its encoder
     layers: QuantisedEncoder  # in 8 bits
     parts: Parts  # of its decoder
-    decoder: Decoder
     opening: int  # tokens that are known before the first
     asked: tuple[int, ...]  # and how many of them go in at a time: for language and silence, and for the rest
 
     @classmethod
-    def moonshine(cls, states: int, tokens: int) -> _Model:
+    def moonshine(cls, states: int) -> _Model:
         weights = moonshine_weights()
         plan = moonshine(weights, HEADS, _Places(), ceil((states + _UNSEEN_STATES) / SPAN))
-        sizes = (WIDTH, TINY.layers, MOONSHINE_HIDDEN, TINY.vocabulary)
         return cls(
             plan,
             quantised_layers(WIDTH, MOONSHINE_HIDDEN, HEADS, TINY.layers, turned=True),
             Parts.moonshine(weights, TINY),
-            Decoder.of(*sizes, states, tokens, gated=True),
             opening=0,
             asked=(),
         )
 
     @classmethod
-    def whisper(cls, sizes: Sizes, states: int, tokens: int) -> _Model:
+    def whisper(cls, sizes: Sizes, states: int) -> _Model:
         of_encoder = (sizes.width, sizes.encoder_hidden, sizes.encoder_heads, sizes.encoder_layers)
-        of_decoder = (sizes.width, sizes.decoder_layers, sizes.decoder_hidden, sizes.vocabulary)
         several = sizes.vocabulary != ENGLISH_ONLY  # languages: they and the task have tokens
         return cls(
             whisper(whisper_weights(sizes), _Places(), ceil(states / SPAN)),
             quantised_layers(*of_encoder, turned=False),
             whisper_parts(sizes),
-            Decoder.of(*of_decoder, states, tokens, gated=False),
             opening=3 if several else 1,
             asked=(1, 2) if several else (1,),
         )
@@ -137,21 +134,26 @@ def predict(question: Question) -> Prediction:
     seconds = _seconds(named.name, sizes, question.seconds)
     tokens = max(1, round(seconds * TOKENS_A_SECOND)) if question.tokens is None else question.tokens
     states = ceil(seconds * SAMPLE_RATE / (STATE_SAMPLES if sizes is None else FRAMES_PER_STATE * HOP))
-    model = _Model.moonshine(states, tokens) if sizes is None else _Model.whisper(sizes, states, tokens)
+    model = _Model.moonshine(states) if sizes is None else _Model.whisper(sizes, states)
     decoder = question.decoder or question.precision
-    lockstep = Lockstep(
-        states, tokens, question.batch, model.opening, *_openings(model.asked, question.batch)
+    openings = _openings(model.asked, question.batch, MOST_AT_ONCE[decoder])
+    lockstep = Lockstep(states, tokens, question.batch, model.opening, *openings)
+    encoding, decoding = (
+        _encoding(model, question.precision),
+        DecoderStages(model.parts, lockstep, _Places(), decoder),
     )
-    encoding, decoding = _encoding(model, question.precision), _decoding(model, decoder, lockstep)
-    found = tuple(Transcription(encoding(each), decoding(each), seconds) for each in MACHINES)
+    found = tuple(Transcription(encoding(each), decoding.decoding(each), seconds) for each in MACHINES)
     return Prediction(named.name, seconds, question.precision, decoder, lockstep, found)
 
 
-def _openings(asked: tuple[int, ...], batch: int) -> tuple[int, int]:
-    """Passes that each window has for itself, and those of all: what a window is not asked for comes with its text."""
+def _openings(asked: tuple[int, ...], batch: int, at_once: int) -> tuple[int, int]:
+    """Passes that each window has for itself, and those of all: what a window is not asked for comes with its text.
+
+    at_once: tokens of a window that a pass takes.
+    """
     if batch == 1:
         return len(asked[:1]), 0
-    shared = [tokens for tokens in asked if fewer_in_lockstep(tokens, batch)]
+    shared = [tokens for tokens in asked if fewer_in_lockstep(tokens, batch, at_once)]
     return len(asked) - len(shared), sum(shared)
 
 
@@ -184,12 +186,6 @@ def _encoding(model: _Model, precision: Precision) -> Callable[[Machine], Encodi
         return Encoding(machine, stages, 2, len(stem) + len(layers.units), _EXCHANGES)
 
     return encoding
-
-
-def _decoding(model: _Model, precision: Precision, lockstep: Lockstep) -> Callable[[Machine], Decoding]:
-    if precision is Precision.BF16:
-        return DecoderStages(model.parts, lockstep, _Places()).decoding
-    return lambda machine: model.decoder.decoding(lockstep, precision, machine)
 
 
 def _costs(composer: Composition, units: tuple[str, ...], machine: Machine) -> tuple[StageCost, ...]:
