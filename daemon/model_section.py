@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from daemon.section import Section
-from npu.acceleration import DecoderPlace, EncoderPrecision, Mode
+from npu.acceleration import DecoderPlace, Mode, NpuPrecision
 
 Precision = Literal["int8", "fp16", "fp32"]
 LiveContext = Literal["full", "window"]
@@ -33,10 +33,11 @@ class Model(Section):
     "cpu" is for live speech; "npu" for recordings, many windows of which share its steps there.
     """
 
-    npu_precision: EncoderPrecision = "bf16"
-    """Numbers of the encoder's layers on the NPU: "bf16", or "int8" where the decoder is on the CPU.
+    npu_precision: NpuPrecision = "bf16"
+    """Numbers on the NPU: "bf16", or "int8" for less to move.
 
-    "int8" wants `amanuensis models quantize MODEL` first, for each model that is to use it.
+    With the decoder on the CPU "int8" is for the encoder's layers, and wants `amanuensis models quantize MODEL` first, for
+    each model that is to use it. With the decoder on the NPU it is for the decoder: fastest for recordings.
     """
 
     precision: Precision = "int8"
@@ -64,14 +65,9 @@ class Model(Section):
     most_resident: int = Field(default=3, ge=1, le=64)
     """Models in memory at once, the one above among them. Where all are in use, another one is refused."""
 
-    @model_validator(mode="after")
-    def _there_is_such_a_mode(self) -> Self:
-        Mode(self.npu_decoder, self.npu_precision)
-        return self
-
     @property
     def npu(self) -> Mode:
-        """What the NPU does; ValueError where nothing does that."""
+        """What the NPU does."""
         return Mode(self.npu_decoder, self.npu_precision)
 
     @property

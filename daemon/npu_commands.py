@@ -43,11 +43,11 @@ class PricedPrecision(StrEnum):
     epilog=examples(
         ("amanuensis npu predict moonshine-tiny", "a live window of 5 s"),
         ("amanuensis npu predict whisper-base --seconds 20", "a shorter window than its usual 30 s"),
-        ("amanuensis npu predict whisper-base --precision int8 --batch 16", "in 8 bits, and more at a time"),
         (
-            "amanuensis npu predict whisper-base --precision int8 --decoder bf16",
-            "8 bits where there is a design",
+            "amanuensis npu predict whisper-base --decoder int8",
+            'as npu_decoder = "npu" with npu_precision = "int8" would do',
         ),
+        ("amanuensis npu predict whisper-base --precision int8 --batch 16", "in 8 bits, and more at a time"),
     )
 )
 def predict(

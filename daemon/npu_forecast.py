@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from npu.xdna.cost import RECONFIGURATION_S, Estimate
-from npu.xdna.forecast import Row, rows, times_real_time, total
+from npu.xdna.forecast import Precision, Row, rows, times_real_time, total
 from npu.xdna.goals import goal_of
 from npu.xdna.prediction import Prediction
 
@@ -36,10 +36,9 @@ def show(prediction: Prediction, as_json: bool) -> None:
     if encoding.exchanges:
         more.append(("overlays loaded", encoding.exchanges, encoding.loading))
     console.print(_stages("Encoder", rows(encoding.stages), more))
-    if decoding.stages:
-        console.print()
-        one = [("dispatches", 1, encoding.machine.dispatch)]
-        console.print(_stages(f"A pass for {_counted(decoding.batch, 'token')}", rows(decoding.stages), one))
+    console.print()
+    one = [("dispatches", 1, encoding.machine.dispatch)]
+    console.print(_stages(f"A pass for {_counted(decoding.batch, 'token')}", rows(decoding.stages), one))
     console.print("\nWhere the time of a window of a recording goes")
     console.print(_chart(prediction))
     console.print()
@@ -66,7 +65,6 @@ def described(prediction: Prediction) -> dict[str, Any]:
         "batch": prediction.lockstep.batch,
         "tokens": prediction.lockstep.tokens,
         "stages": [_described(row) for row in rows(expected.encoding.stages)],
-        "decoder_priced_by": "stages" if expected.decoding.stages else "bytes",
         "decoder_stages": [_described(row) for row in rows(expected.decoding.stages)],
         "goal": None if goal is None else {"words": goal.words, "verdict": goal.verdict.value},
         "machines": [
@@ -196,30 +194,21 @@ def _of_encoder(prediction: Prediction) -> Iterator[str]:
 
 def _of_decoder(prediction: Prediction) -> Iterator[str]:
     expected, lockstep = prediction.expected, prediction.lockstep
-    decoding = expected.decoding
     yield (
         f"Recordings: {_counted(lockstep.batch, 'window')} side by side, {_counted(lockstep.tokens, 'token')} each; a"
         f" window takes {_said(expected.time)}. Speeds (×) are times real time."
     )
-    if decoding.stages:
-        passes = [
-            f"{_counted(count, 'pass', 'passes')} {whose}"
-            for count, whose in (
-                (lockstep.together, "of all windows"),
-                (lockstep.alone, "of each window alone"),
-            )
-            if count
-        ]
-        opening = f" Its opening takes {' and '.join(passes)} before." if passes else ""
-        yield (
-            "The decoder is priced by its stages, in bf16: a pass is one dispatch, and gives a token to each window."
-            + opening
-        )
-    else:
-        yield (
-            f"The decoder in {prediction.decoder} has no design: it is priced by the bytes it reads, which no design"
-            " has come down to."
-        )
+    passes = [
+        f"{_counted(count, 'pass', 'passes')} {whose}"
+        for count, whose in ((lockstep.together, "of all windows"), (lockstep.alone, "of each window alone"))
+        if count
+    ]
+    opening = f" Its opening takes {' and '.join(passes)} before." if passes else ""
+    eight = ", with weights and the windows' keys and values in 8 bits"
+    yield (
+        f"The decoder is in {prediction.decoder}{eight if prediction.decoder is Precision.INT8 else ''}: a pass is one"
+        f" dispatch, and gives a token to each window.{opening}"
+    )
 
 
 def _counted(count: int, one: str, several: str = "") -> str:

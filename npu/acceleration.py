@@ -8,21 +8,15 @@ from enum import StrEnum
 from typing import Literal
 
 DecoderPlace = Literal["cpu", "npu"]
-EncoderPrecision = Literal["bf16", "int8"]
+NpuPrecision = Literal["bf16", "int8"]
 
 
 @dataclass(frozen=True)
 class Mode:
-    """What the NPU does of a model where it is used. ValueError where nothing does that."""
+    """What the NPU does of a model where it is used. The encoder is there in any case."""
 
-    decoder: DecoderPlace = "cpu"  # where it runs; the encoder is on the NPU in any case
-    precision: EncoderPrecision = "bf16"  # of the encoder's layers
-
-    def __post_init__(self) -> None:
-        if (self.decoder, self.precision) == ("npu", "int8"):
-            raise ValueError(
-                'npu_decoder = "npu" goes with npu_precision = "bf16" only: there is no decoder in 8 bits; change one'
-            )
+    decoder: DecoderPlace = "cpu"  # where it runs
+    precision: NpuPrecision = "bf16"  # of the encoder's layers; with the decoder there, of that instead
 
 
 class State(StrEnum):
@@ -55,7 +49,7 @@ class Acceleration:
     recoveries: int = 0  # contexts that were made anew after a failure
     evidence: Evidence = Evidence.NONE
     decoder: DecoderPlace | None = None  # where it runs while the NPU is in use, or ran until that failed
-    precision: EncoderPrecision | None = None  # of the encoder there
+    precision: NpuPrecision | None = None  # that was chosen
 
 
 NOT_ASKED = Acceleration(reason='The NPU was not asked for; device = "auto" or "npu" in [model] does that.')

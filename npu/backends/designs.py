@@ -44,7 +44,7 @@ def packages_of(design: ModelDesign) -> tuple[Composed, ...]:
 def moonshine_on_npu(weights: Weights, mode: Mode, cache_dir: Path) -> ModelDesign:
     """Moonshine tiny's."""
     if mode.decoder == "npu":
-        return moonshine_whole(weights)
+        return moonshine_whole(weights, mode.precision)
     if mode.precision == "int8":
         quantised = _quantised(of_moonshine(weights), TINY.name, cache_dir)
         return MixedDesign.moonshine(weights, quantised, MOONSHINE_SPANS)
@@ -55,7 +55,7 @@ def whisper_on_npu(named: Named, checkpoint: Checkpoint, mode: Mode, cache_dir: 
     """A Whisper checkpoint's."""
     weights = WhisperWeights(checkpoint, "fp32")
     if mode.decoder == "npu":
-        return whisper_whole(weights, architecture_of(checkpoint))
+        return whisper_whole(weights, architecture_of(checkpoint), mode.precision)
     if mode.precision == "int8":
         quantised = _quantised(of_whisper(checkpoint), named.name, cache_dir)
         return MixedDesign.whisper(weights, quantised, whisper_spans(weights))

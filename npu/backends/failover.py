@@ -23,7 +23,6 @@ from npu.backends.onnx import OnnxBackend
 from npu.backends.xdna import Opener, asked
 from npu.backends.xdna_whole import NpuBackend, WholeDesign
 from npu.model import Batch, Cache, Encoded
-from npu.xdna.decoder import Decoder
 from npu.xdna.encoder import Encoder
 from npu.xdna.failures import NpuUnavailable
 from npu.xdna.standing import failed, in_use
@@ -250,7 +249,7 @@ def load_whole(
 ) -> FailoverBackend:
     """Encoder and decoder on the NPU; NpuUnavailable where it cannot be used. cache_dir: where packages lie."""
     npu, built = asked(opener, design)
-    encoder, decoder = Encoder(npu, built, design.encoder), Decoder(npu, built, design.decoder)
+    encoder, decoder = Encoder(npu, built, design.encoder), design.decoder.on(npu, built)
     backend = NpuBackend(architecture, encoder.states, decoder, npu.name)
     return FailoverBackend(architecture, backend, cpu, in_use(npu, [built], Mode("npu"), cache_dir))
 

@@ -6,11 +6,13 @@ What the NPU cannot do, because there are more tokens or states than its sequenc
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from npu.acceleration import NpuPrecision
 from npu.architecture import Architecture
 from npu.backends.xdna import MOONSHINE_SPANS, whisper_spans
 from npu.model import Cache
@@ -20,10 +22,12 @@ from npu.whisper_weights import WhisperWeights
 from npu.xdna.caches import NpuCache, Window
 from npu.xdna.canary import Canary
 from npu.xdna.decoder import DecoderDesign, Sizes
+from npu.xdna.decoder_w8 import DecoderDesignW8
 from npu.xdna.decoders import Parts
+from npu.xdna.decoders_w8 import Size
 from npu.xdna.design import Design
 from npu.xdna.encoder import EncoderDesign
-from npu.xdna.gemm import SPAN
+from npu.xdna.gemm import SPAN, TILE
 from npu.xdna.lockstep import NpuBatch, extend_all
 from npu.xdna.overlay import DEPTH, overlay
 from npu.xdna.passing import NpuDecoder
@@ -76,7 +80,7 @@ class NpuBackend:
 class WholeDesign:
     """Encoder and decoder on one overlay, which stays loaded."""
 
-    def __init__(self, encoder: EncoderDesign, decoder: DecoderDesign) -> None:
+    def __init__(self, encoder: EncoderDesign, decoder: DecoderDesign | DecoderDesignW8) -> None:
         self.encoder = encoder
         self.decoder = decoder
 
@@ -90,20 +94,38 @@ class WholeDesign:
         return overlay(stacks, (*self.encoder.sequences(), *self.decoder.sequences()))
 
 
-def moonshine_whole(weights: Weights) -> WholeDesign:
-    """Moonshine tiny, for windows of up to 53 s."""
-    encoder = EncoderDesign.moonshine(weights, TINY.heads, _MOONSHINE.spans)
-    return WholeDesign(encoder, DecoderDesign(Parts.moonshine(weights, TINY), _MOONSHINE))
+def moonshine_whole(weights: Weights, precision: NpuPrecision) -> WholeDesign:
+    """Moonshine tiny, for windows of up to 53 s. precision: of the decoder."""
+    encoder, parts = (
+        EncoderDesign.moonshine(weights, TINY.heads, _MOONSHINE.spans),
+        Parts.moonshine(weights, TINY),
+    )
+    if precision == "bf16":
+        return WholeDesign(encoder, DecoderDesign(parts, _MOONSHINE))
+    sizes = _sizes_w8(TINY.most_tokens, [spans * SPAN for spans in _MOONSHINE.spans])
+    return WholeDesign(encoder, DecoderDesignW8(parts, sizes, _MOONSHINE.spans))
 
 
-def whisper_whole(weights: WhisperWeights, architecture: Architecture) -> WholeDesign:
-    """A Whisper checkpoint, for its whole context and for short ones.
+def whisper_whole(
+    weights: WhisperWeights, architecture: Architecture, precision: NpuPrecision
+) -> WholeDesign:
+    """A Whisper checkpoint, for its whole context and for short ones. precision: of the decoder.
 
-    Eight windows go into a pass until they have half of the tokens that a window may have; then four do.
+    In bf16, eight windows go into a pass until they have half of the tokens that a window may have; then four do.
     """
-    sizes = whisper_passes(weights)
-    decoder = DecoderDesign(Parts.whisper(weights, architecture), sizes)
-    return WholeDesign(EncoderDesign.whisper(weights, sizes.spans), decoder)
+    spans, parts = whisper_spans(weights), Parts.whisper(weights, architecture)
+    encoder = EncoderDesign.whisper(weights, spans)
+    if precision == "bf16":
+        return WholeDesign(encoder, DecoderDesign(parts, whisper_passes(weights)))
+    states = [min(n * SPAN, weights.sizes.states) for n in spans]
+    return WholeDesign(encoder, DecoderDesignW8(parts, _sizes_w8(weights.sizes.tokens, states), spans))
+
+
+def _sizes_w8(tokens: int, states: Sequence[int]) -> list[Size]:
+    """For four and for eight windows; of pasts a few, the longest of so many tokens; states: of windows."""
+    past = {1, 4, -(-tokens // DEPTH)}
+    blocks = {-(-n // TILE) for n in states}
+    return [Size(*each) for each in product((_WINDOWS // 2, _WINDOWS), past, blocks)]
 
 
 def whisper_passes(weights: WhisperWeights) -> Sizes:

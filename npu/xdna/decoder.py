@@ -60,6 +60,10 @@ class DecoderDesign:
         """The overlay with all sequences. stacks: what the kernels need, bytes by name."""
         return overlay(stacks, self.sequences())
 
+    def on(self, npu: Npu, built: Built) -> Decoder:
+        """The decoder; built: a design with its sequences."""
+        return Decoder(npu, built, self)
+
     def sequences(self) -> tuple[HostSequence, ...]:
         """All of them."""
         return tuple(each.composer.sequence(each.name, each.composer.units, self.work) for each in self.all())

@@ -48,6 +48,10 @@ class DecoderDesignW8:
         """Whatever has a sequence."""
         return [*self.passes, *self.crossings]
 
+    def on(self, npu: Npu, built: Built) -> DecoderW8:
+        """The decoder; built: a design with its sequences."""
+        return DecoderW8(npu, built, self)
+
     def sequences(self) -> tuple[HostSequence, ...]:
         """All of them."""
         return tuple(each.composer.sequence(each.name, each.composer.units, self.work) for each in self.all())

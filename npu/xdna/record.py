@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from npu.acceleration import DecoderPlace, EncoderPrecision, Evidence
+from npu.acceleration import DecoderPlace, Evidence, NpuPrecision
 from npu.embedded import write_atomically
 from npu.xdna.packages import folder_of_packages, is_current, key_of
 from npu.xdna.runtime import Built
@@ -22,7 +22,7 @@ class Record:
     date: str  # ISO 8601, UTC
     model: str
     decoder: DecoderPlace  # where it was to run
-    precision: EncoderPrecision  # of the encoder's layers
+    precision: NpuPrecision  # that was chosen
     device: str  # as XRT calls it
     firmware: str | None  # where the driver says
     driver: str | None
@@ -33,7 +33,8 @@ class Record:
     @property
     def mode(self) -> str:
         """For people."""
-        return "encoder and decoder" if self.decoder == "npu" else f"encoder in {self.precision}"
+        place = "decoder" if self.decoder == "npu" else "encoder"
+        return f"{place} in {self.precision}"
 
     @property
     def of(self) -> tuple[str, ...]:

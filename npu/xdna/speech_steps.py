@@ -23,7 +23,8 @@ from npu.embedded import package_folder
 from npu.weights import Array
 from npu.xdna.canary import Canary
 from npu.xdna.canary_i8 import Canary8
-from npu.xdna.decoder import Decoder, DecoderDesign
+from npu.xdna.decoder import DecoderDesign
+from npu.xdna.decoder_w8 import DecoderDesignW8
 from npu.xdna.design import Design
 from npu.xdna.encoder import Encoder
 from npu.xdna.failures import NpuUnavailable
@@ -137,7 +138,7 @@ class Decoding:
     """A decoder, over the states in float32: a text in one pass, and its last token once more on top of the others."""
 
     candidate: Candidate
-    decoder: DecoderDesign
+    decoder: DecoderDesign | DecoderDesignW8
     designs: tuple[Design]
     name: str = "decoder"
 
@@ -152,7 +153,7 @@ class Decoding:
         encoded = exact.reference.encode(audio)
         tokens = texts(exact, [audio])[0].tokens[:_MOST_TOKENS]
         (design,) = self.designs
-        decoder = Decoder(bench.npu, bench.package(design), self.decoder)
+        decoder = self.decoder.on(bench.npu, bench.package(design))
         cache = decoder.window(encoded.states).start()
         together = decoder.extend(cache, tokens)
         cache.truncate(len(tokens) - 1)

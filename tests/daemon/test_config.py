@@ -71,10 +71,6 @@ def test_every_setting_of_the_core() -> None:
             "server.max_backlog_s must be at least 5 s above speech.max_window_s",
         ),
         ("[engine]\nstep_s = 2.0", "max_step_s must not be below step_s"),
-        (
-            "[model]\nnpu_decoder = 'npu'\nnpu_precision = 'int8'",
-            '[model] npu_decoder = "npu" goes with npu_precision = "bf16" only',
-        ),
         ("[model]\nnpu_precision = 'fp8'", "model.npu_precision = 'fp8'"),
         ("[server\nport = 1", "is not TOML"),
         ("\xff\xfe", "TOML"),

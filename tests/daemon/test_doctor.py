@@ -197,7 +197,7 @@ def test_an_npu(tmp_path: Path, stand_in: Any) -> None:
     date, packages = "2026-01-02T03:04:05+00:00", {"overlay_bf16": "overlay_bf16-emulated"}
     for model in (("moonshine-tiny", "cpu", "bf16"), ("whisper-base", "npu", "bf16")):
         keep(Record(date, *model, "RyzenAI-npu1", None, None, packages, {}, 0), tmp_path)
-    tried = "moonshine-tiny (encoder in bf16) on 2026-01-02, whisper-base (encoder and decoder) on 2026-01-02"
+    tried = "moonshine-tiny (encoder in bf16) on 2026-01-02, whisper-base (decoder in bf16) on 2026-01-02"
     assert npu(tmp_path, root).says.endswith(f"; brought up: {tried}")
     stand_in.faults.left[Fault.NOT_PERMITTED] = None
     assert "usermod -aG render" in npu(tmp_path, root).remedy

@@ -12,7 +12,7 @@ from npu.xdna.composition import Constants
 from npu.xdna.cost import EXPECTED
 from npu.xdna.decoder_forecast import DecoderStages
 from npu.xdna.decoders import passes
-from npu.xdna.forecast import Decoding, Lockstep, rows, total
+from npu.xdna.forecast import Decoding, Lockstep, Precision, rows, total
 from npu.xdna.shapes import whisper_parts
 
 SMALL = replace(BASE, decoder_layers=2, vocabulary=2000)
@@ -20,8 +20,8 @@ PARTS = whisper_parts(SMALL)
 LOCKSTEP = Lockstep(states=320, tokens=40, batch=8, opening=3, alone=2, together=0)
 
 
-def decoding(lockstep: Lockstep) -> Decoding:
-    return DecoderStages(PARTS, lockstep, Constants()).decoding(EXPECTED)
+def decoding(lockstep: Lockstep, precision: Precision = Precision.BF16) -> Decoding:
+    return DecoderStages(PARTS, lockstep, Constants(), precision).decoding(EXPECTED)
 
 
 def test_stages() -> None:
@@ -62,3 +62,15 @@ def test_attention_of_many() -> None:
     assert of_many.products == pytest.approx(2 * of_few.products, rel=0.1)
     full = 8 * LOCKSTEP.states * SMALL.width * 2 * 64 * SMALL.decoder_layers  # if each row saw every key
     assert full / 16 < of_many.products < full
+
+
+def test_in_8_bits() -> None:
+    """A step reads half of the weights, keys and values; more than 16 windows take several passes."""
+    wide, narrow = (decoding(LOCKSTEP, each) for each in Precision)
+    of_wide, of_narrow = ({row.name: row.bytes for row in rows(each.stages)} for each in (wide, narrow))
+    assert of_narrow["cross-attention"] < 0.6 * of_wide["cross-attention"]
+    assert of_narrow["head"] < 0.5 * of_wide["head"]
+    assert narrow.share.expected < 0.6 * wide.share.expected
+    many = decoding(replace(LOCKSTEP, batch=32), Precision.INT8)
+    half = decoding(replace(LOCKSTEP, batch=16), Precision.INT8)
+    assert many.steps.expected == pytest.approx(2 * half.steps.expected)
