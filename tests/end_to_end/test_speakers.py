@@ -34,11 +34,11 @@ def test_two_people(daemon_process: Any, producer: Any, pcm: Any) -> None:
             started = await p.start(session="nagg-nell", diarize=True)
             assert started["limits"]["settle_after_s"] == 30.0
             audio = pcm("endgame_nagg_nell.wav")
-            await p.send(audio[: 18 * RATE * 2], pause_s=0.035)
+            await p.send(audio[: 18 * RATE * 2], pause_s=0.07)
             first = (await session(url, "nagg-nell"))["speakers"][0]["id"]
             answer = await client.patch(f"{url}/v1/sessions/nagg-nell", json={"speakers": {first: "Nell"}})
             assert answer.status_code == 200
-            await p.send(audio[18 * RATE * 2 :], pause_s=0.035)
+            await p.send(audio[18 * RATE * 2 :], pause_s=0.07)
             await p.say(type="stop")
             await p.until("stopped", 60)
 
