@@ -48,12 +48,13 @@ def word_spans(
 
     A token's row is that of the step which chose it. Pauses belong to no word.
     """
-    frame_s = len(audio) / SAMPLE_RATE / attention.shape[1]
+    seconds = len(audio) / SAMPLE_RATE
+    frame_s = seconds / attention.shape[1]
     speech = _speech(audio)
     spoken = _spoken_frames(speech, attention.shape[1])
     starts = token_starts(attention[:, spoken])[np.cumsum([0, *lengths])[:-1]]
     firsts = np.append(spoken, attention.shape[1])[starts]  # back from spoken frames to frames
-    edges = [*(firsts * frame_s).tolist(), len(audio) / SAMPLE_RATE]
+    edges = [*np.minimum(firsts * frame_s, seconds).tolist(), seconds]
     return [_longest(speech, begin, end) for begin, end in pairwise(edges)]
 
 

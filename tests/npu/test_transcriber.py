@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -71,6 +71,9 @@ def test_audio_shorter_than_a_word(transcriber: ModelTranscriber, samples: int) 
     level=st.sampled_from([0.0, 1e-30, 1e-4, 0.3, 1.0, 1e4]),
     timed=st.booleans(),
 )
+@example(
+    seed=1986, samples=1985, level=1.0, timed=True
+)  # its last word begins a rounding error behind the end
 @settings(max_examples=40, deadline=None)
 def test_any_noise(transcriber: ModelTranscriber, seed: int, samples: int, level: float, timed: bool) -> None:
     """Any audio gives a hypothesis, with words that are ascending in time and inside the window."""
