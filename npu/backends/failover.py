@@ -17,7 +17,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from npu.acceleration import Acceleration, Mode
+from npu.acceleration import Acceleration
 from npu.architecture import Architecture
 from npu.backends.onnx import OnnxBackend
 from npu.backends.xdna import Opener, asked
@@ -251,7 +251,7 @@ def load_whole(
     npu, built = asked(opener, design)
     encoder, decoder = Encoder(npu, built, design.encoder), design.decoder.on(npu, built)
     backend = NpuBackend(architecture, encoder.states, decoder, npu.name)
-    return FailoverBackend(architecture, backend, cpu, in_use(npu, [built], Mode("npu"), cache_dir))
+    return FailoverBackend(architecture, backend, cpu, in_use(npu, [built], design.mode, cache_dir))
 
 
 def _own(cache: Cache) -> FailoverCache:

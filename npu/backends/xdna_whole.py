@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from npu.acceleration import NpuPrecision
+from npu.acceleration import Mode, NpuPrecision
 from npu.architecture import Architecture
 from npu.backends.xdna import MOONSHINE_SPANS, whisper_spans
 from npu.model import Cache
@@ -83,6 +83,11 @@ class WholeDesign:
     def __init__(self, encoder: EncoderDesign, decoder: DecoderDesign | DecoderDesignW8) -> None:
         self.encoder = encoder
         self.decoder = decoder
+
+    @property
+    def mode(self) -> Mode:
+        """That it is for."""
+        return Mode("npu", "int8" if isinstance(self.decoder, DecoderDesignW8) else "bf16")
 
     @property
     def canary(self) -> Canary:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from npu.acceleration import NOT_ASKED, Evidence, Mode, State
+from npu.acceleration import NOT_ASKED, Evidence, Mode, NpuPrecision, State
 from npu.backends.designs import model_design, packages_of
 from npu.backends.failover import FailoverBackend, FailoverWindow
 from npu.backends.onnx import OnnxBackend
@@ -34,7 +34,7 @@ from streaming.window import SAMPLE_RATE, Purpose, Window
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 FOLDER = FIXTURES / "whisper-small-talk"
-HYBRID, WHOLE, MIXED = Mode(), Mode("npu"), Mode(precision="int8")
+HYBRID, MIXED = Mode(), Mode(precision="int8")
 
 
 @pytest.fixture
@@ -168,17 +168,21 @@ def text_of(model: Transcriber, asked: Window) -> list[str]:
     return [word.text for word in model.transcribe(asked).words]
 
 
-def test_everything_on_the_npu(load: Any, build: Any, stand_in: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_everything_on_the_npu(
+    load: Any, build: Any, stand_in: Any, monkeypatch: pytest.MonkeyPatch, precision: NpuPrecision
+) -> None:
     """Gives the CPU's text, also when it fails between encoder and decoder."""
-    build(WHOLE)
+    mode = Mode("npu", precision)
+    build(mode)
     asked = window(read("english-talk.flac"), 3)
     expected = text_of(load("cpu"), asked)
     assert len(expected) > 3
-    model = load("npu", WHOLE)
+    model = load("npu", mode)
     assert model.device == "RyzenAI-npu1 (emulated)"
     assert text_of(model, asked) == expected
     found = model.acceleration
-    assert (found.state, found.decoder, found.precision) == (State.IN_USE, "npu", "bf16")
+    assert (found.state, found.decoder, found.precision) == (State.IN_USE, "npu", precision)
     assert found.dispatches > len(expected) and found.evidence is Evidence.EMULATED
     encode = FailoverBackend.encode
 
