@@ -27,7 +27,8 @@ from npu.xdna.decoders import Parts
 from npu.xdna.decoders_w8 import Size
 from npu.xdna.design import Design
 from npu.xdna.encoder import EncoderDesign
-from npu.xdna.gemm import SPAN, TILE
+from npu.xdna.few import ROWS
+from npu.xdna.gemm import SIDE, SPAN, TILE
 from npu.xdna.lockstep import NpuBatch, extend_all
 from npu.xdna.overlay import DEPTH, overlay
 from npu.xdna.passing import NpuDecoder
@@ -127,10 +128,10 @@ def whisper_whole(
 
 
 def _sizes_w8(tokens: int, states: Sequence[int]) -> list[Size]:
-    """For four and for eight windows; of pasts a few, the longest of so many tokens; states: of windows."""
+    """For four, eight and sixteen windows; of pasts a few, the longest of so many tokens; states: of windows."""
     past = {1, 4, -(-tokens // DEPTH)}
     blocks = {-(-n // TILE) for n in states}
-    return [Size(*each) for each in product((_WINDOWS // 2, _WINDOWS), past, blocks)]
+    return [Size(*each) for each in product((SIDE, 2 * SIDE, ROWS), past, blocks)]
 
 
 def whisper_passes(weights: WhisperWeights) -> Sizes:
