@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from weakref import ReferenceType, ref
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,17 +80,17 @@ class Pieces:
 
     def __init__(self, buffers: Sequence[tuple[Shared, slice]]) -> None:
         self._buffers = buffers
-        self._lies: dict[int, Bits] = {}
+        self._lies: dict[int, ReferenceType[Bits]] = {}
 
     def hold(self, groups: Sequence[tuple[Bits, ...]]) -> None:
         """Pieces of the groups in turn; only what is not there is written."""
         for group, pieces in enumerate(groups):
             for at, piece in enumerate(pieces):
                 step = at * len(groups) + group
-                if self._lies.get(step) is not piece:
+                if (lies := self._lies.get(step)) is None or lies() is not piece:
                     for buffer, columns in self._buffers:
                         write(buffer, step * DEPTH * (columns.stop - columns.start), piece[:, columns])
-                    self._lies[step] = piece
+                    self._lies[step] = ref(piece)
 
 
 def write(buffer: Shared, offset: int, values: Bits) -> None:

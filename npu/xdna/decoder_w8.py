@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from weakref import ReferenceType, ref
 
 import numpy as np
 from numpy.typing import NDArray
@@ -158,12 +159,12 @@ class DecoderW8:
 
 
 class _Places:
-    """Where windows lie in the NPU's memory, a place for each decoding."""
+    """Where windows lie in the NPU's memory, a place for each decoding. None is kept alive for lying there."""
 
     def __init__(self, buffers: Buffers, room: Room) -> None:
         self._room = room
         self._states, self._scales = (buffers[name] for name in (STATES, SCALES))
-        self._lie: list[WindowW8 | None] = [None] * room.groups
+        self._lie: list[ReferenceType[WindowW8] | None] = [None] * room.groups
 
     def of(self, windows: Sequence[WindowW8], groups: int) -> list[int]:
         """The place of each window among the first ones; what does not lie in one yet is written there."""
@@ -175,7 +176,7 @@ class _Places:
 
     def _kept(self, window: WindowW8, free: list[int]) -> int | None:
         for at in free:
-            if self._lie[at] is window:
+            if (lies := self._lie[at]) is not None and lies() is window:
                 free.remove(at)
                 return at
         return None
@@ -187,7 +188,7 @@ class _Places:
         room.scales_of(scales)[:, :, at] = laid_scales(window.scales)
         for buffer in (self._states, self._scales):
             buffer.to_device()
-        self._lie[at] = window
+        self._lie[at] = ref(window)
         return at
 
 
