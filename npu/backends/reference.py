@@ -159,7 +159,16 @@ class Reference(ABC):
 
     def encode(self, audio: Array, short: bool = False) -> ReferenceEncoded:
         """audio [n] at 16 kHz -> encoder states."""
-        return self._encoded(self._states(self._architecture.prepare(audio, short)))
+        return self.window(self._states(self._architecture.prepare(audio, short)))
+
+    def window(self, states: Array) -> ReferenceEncoded:
+        """States [frames, width] of an encoder, as this decoder hears them."""
+        heads = self._architecture.heads
+        cross = [
+            (apart(linear(states, layer.cross.key), heads), apart(linear(states, layer.cross.value), heads))
+            for layer in self._layers
+        ]
+        return ReferenceEncoded(states, cross, self._architecture.aligned)
 
     def extend(self, cache: Cache, tokens: tuple[int, ...]) -> Array:
         """One pass for k tokens on top of the cache -> logits [k, vocabulary]."""
@@ -194,14 +203,6 @@ class Reference(ABC):
     def _turned(self, x: Array, start: int) -> Array:
         """Queries or keys [heads, positions, head width], turned by their position where the family does that."""
         return x
-
-    def _encoded(self, states: Array) -> ReferenceEncoded:
-        heads = self._architecture.heads
-        cross = [
-            (apart(linear(states, layer.cross.key), heads), apart(linear(states, layer.cross.value), heads))
-            for layer in self._layers
-        ]
-        return ReferenceEncoded(states, cross, self._architecture.aligned)
 
     def _encoder_layer(self, x: Array, layer: EncoderLayer, heads: int) -> Array:
         query, key, value = self._projected(norm(x, layer.attention_norm), layer.attention, heads, start=0)

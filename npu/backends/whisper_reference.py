@@ -25,7 +25,7 @@ class WhisperReference(Reference):
         """features [frames, bins], a slice of a recording's -> the window."""
         shape = self._architecture.spectrogram
         assert shape is not None
-        return self._encoded(self._states(shape.fitted(features, short)))
+        return self.window(self._states(shape.fitted(features, short)))
 
     def _states(self, prepared: Array) -> Array:
         """prepared [frames, bins] -> [states, width]."""

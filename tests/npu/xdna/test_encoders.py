@@ -89,7 +89,7 @@ def test_moonshine(
 def same_text(reference: Reference, expected: Array, found: Array, rules: Rules) -> None:
     """Of either states, which are close."""
     assert cosine(found, expected) >= 0.999
-    text = [decode(reference, reference._encoded(each).start(), rules).tokens for each in (expected, found)]
+    text = [decode(reference, reference.window(each).start(), rules).tokens for each in (expected, found)]
     assert text[0] == text[1] and len(text[0]) >= 5
 
 
