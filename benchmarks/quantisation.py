@@ -1,8 +1,9 @@
-"""Moonshine in the NPU's 8 bits against float32: cosines, and word errors, with only the encoder in 8 bits and as a whole.
+"""Moonshine in the NPU's 8 bits against float32: cosines, and word errors, with its encoder, its decoder or both so.
 
     python benchmarks/quantisation.py [--clips 0] [--output FILE]
 
-The arithmetic is that of the kernels to the last bit, on this machine's CPU. Two of the package's recordings calibrate;
+The encoder's arithmetic is that of the kernels to the last bit, on this machine's CPU; of the decoder, what is rounded is
+weights and the keys and values of windows. Two of the package's recordings calibrate;
 the evaluation set and the meeting beside it are scored, none of which is among those two. Where there are no reference
 words, what counts is how many words are others than those in float32.
 """
@@ -24,11 +25,11 @@ from npu.word_errors import word_errors
 from npu.xdna.float_model import float_model
 from npu.xdna.quant_model import pieces, quantise_model
 from npu.xdna.quant_report import closeness
-from npu.xdna.quant_trial import Heard, Trial
+from npu.xdna.quant_trial import READINGS, Heard, Trial
 
 CALIBRATION = ("beckett", "endgame")  # begin the names of recordings that are not scored
 COMPARED = 8  # every so manieth clip is compared operator by operator
-TEXTS = ("in_float", "encoder", "whole")  # of what was heard
+TEXTS = ("float32", *READINGS)  # of what was heard
 DRAWS = 10_000  # of the clips, for the interval of what the difference is
 
 
@@ -58,10 +59,13 @@ def without_words() -> list[Clip]:
 
 
 def score(clips: list[Clip], heard: list[Heard]) -> dict[str, Any]:
-    """Word errors of all three, and how sure the differences are."""
+    """Word errors of every reading, and how sure the differences are."""
     wrong = np.array(
         [
-            [word_errors(clip.words, normalise(getattr(each, name))) for name in TEXTS]
+            [
+                word_errors(clip.words, normalise(said))
+                for said in (each.in_float, *(each.in_eight[name] for name in READINGS))
+            ]
             for clip, each in zip(clips, heard, strict=True)
         ]
     )  # [clips, texts]
@@ -84,9 +88,12 @@ def score(clips: list[Clip], heard: list[Heard]) -> dict[str, Any]:
 
 def changes(clips: list[Clip], heard: list[Heard]) -> dict[str, Any]:
     """Words that are others than in float32."""
-    names = ("words", "changed_by_encoder", "changed")
-    counts = {name: sum(getattr(each, name) for each in heard) for name in names}
-    return {"clips": len(clips), "seconds": round(sum(clip.seconds for clip in clips), 1), **counts}
+    return {
+        "clips": len(clips),
+        "seconds": round(sum(clip.seconds for clip in clips), 1),
+        "words": sum(each.words for each in heard),
+        "changed": {name: sum(each.changed(name) for each in heard) for name in READINGS},
+    }
 
 
 def main() -> None:
@@ -107,7 +114,8 @@ def main() -> None:
     everything = [*scored, *meetings, *others]
     for clip in everything:
         heard.append(trial.hear(clip.samples))
-        print(f"{clip.name}: {heard[-1].changed} of {heard[-1].words} words changed", flush=True)
+        changed = ", ".join(f"{name} {heard[-1].changed(name)}" for name in READINGS)
+        print(f"{clip.name}: of {heard[-1].words} words are others: {changed}", flush=True)
     took = time.perf_counter() - begun
     said = len(scored) + len(meetings)
     found = {
@@ -117,15 +125,13 @@ def main() -> None:
         "lowest_operators": {
             name: round(min(each[name] for each in close.layers), 6) for name in close.layers[0]
         },
-        "lowest_decoder_layer": round(min(close.decoder), 6),
         "sound": round(close.sound, 6),
         "states": round(close.states, 6),
-        "cross": round(close.cross, 6),
-        "logits": round(close.logits, 6),
-        "same_choice": round(close.chosen, 4),
+        "logits": {name: round(value, 6) for name, value in close.logits.items()},
+        "same_choice": {name: round(value, 4) for name, value in close.chosen.items()},
         "evaluation_set": score(scored, heard[: len(scored)]),
         "meeting": score(meetings, heard[len(scored) : said]),
-        "both": score([*scored, *meetings], heard[:said]),
+        "scored": score([*scored, *meetings], heard[:said]),
         "changes": {"all": changes(everything, heard), "without_words": changes(others, heard[said:])},
         "took_s": round(took),
     }

@@ -144,7 +144,7 @@ def verify(
         ("amanuensis models quantize moonshine-tiny", "a minute or two; the recordings are the package's"),
         ("amanuensis models quantize whisper-base --audio talk.mp3 --audio call.wav", "compared on your own"),
         ("amanuensis models quantize whisper-base --calibration nederlands/", "for the speech it will hear"),
-        ("amanuensis models quantize moonshine-tiny --report report.json", "every figure, and both texts"),
+        ("amanuensis models quantize moonshine-tiny --report report.json", "every figure, and all texts"),
     )
 )
 def quantize(
@@ -166,11 +166,11 @@ def quantize(
     ] = None,
     config: ConfigFile = None,
 ) -> None:
-    """Put a model into the NPU's 8 bits, and say how close it is to float32.
+    """Put a model's encoder into the NPU's 8 bits, and say how close the model is to float32.
 
     Weights get a scale for each output channel, activations one for each frame, found as they come. The result is kept
-    in the cache; the same model and recordings are not quantised again. What is compared is computed by the CPU, with
-    the numbers of the NPU's kernels to the last bit.
+    in the cache; the same model and recordings are not quantised again. The decoder needs no calibration: it is compared
+    with its weights in 8 bits as well, with and without the encoder. All of that is computed by the CPU.
     """
     from daemon import quantising
 

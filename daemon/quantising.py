@@ -1,4 +1,6 @@
-"""What `models quantize` does: a model in the NPU's 8 bits, kept in the cache, and a report of how close it is."""
+"""What `models quantize` does: an encoder in the NPU's 8 bits, kept in the cache, and a report of how close a model is
+with its encoder, its decoder or both in 8 bits.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +20,16 @@ from daemon.media import Recording, find
 from npu.catalog import resolve
 from npu.embedded import default_cache_dir, package_folder
 from npu.xdna.float_model import float_model
-from npu.xdna.quant_file import kept_model
+from npu.xdna.quant_file import kept_encoder
 from npu.xdna.quant_model import pieces
 from npu.xdna.quant_report import END_GOAL, OPERATOR_GOAL, OPERATORS, Closeness, closeness
-from npu.xdna.quant_trial import Heard, Trial
+from npu.xdna.quant_trial import BOTH, DECODER, ENCODER, READINGS, Heard, Trial
 from streaming.audio import Samples
 from streaming.errors import AudioError, ModelError
 from streaming.window import SAMPLE_RATE
 
 _CALIBRATION, _AUDIO = ("beckett.wav", "endgame_nagg_nell.wav"), ("two_cities.wav",)  # of the package
+_SAID = {ENCODER: "encoder in 8 bits", DECODER: "decoder in 8 bits", BOTH: "both in 8 bits"}
 _SHORT = {"attention": "attend", "network": "up"}  # so that a row fits in 80 columns
 _CALIBRATED_S = 60  # of each recording, at most
 
@@ -45,15 +48,9 @@ class Report:
         """In float32."""
         return sum(each.words for each in self.heard.values())
 
-    @property
-    def changed_by_encoder(self) -> int:
-        """Words that are others with the encoder in 8 bits."""
-        return sum(each.changed_by_encoder for each in self.heard.values())
-
-    @property
-    def changed(self) -> int:
-        """Words that are others with all of the model in 8 bits."""
-        return sum(each.changed for each in self.heard.values())
+    def changed(self, reading: str) -> int:
+        """Words that are others than in float32."""
+        return sum(each.changed(reading) for each in self.heard.values())
 
     def as_json(self) -> dict[str, Any]:
         """Everything, with the texts."""
@@ -64,22 +61,13 @@ class Report:
             "seconds": round(close.seconds, 1),
             "cosines": {
                 "layers": [dict(layer) for layer in close.layers],
-                "decoder_layers": list(close.decoder),
                 "sound": close.sound,
                 "states": close.states,
-                "cross": close.cross,
-                "logits": close.logits,
+                "logits": dict(close.logits),
             },
-            "same_choice": close.chosen,
-            "words": {
-                "float32": self.words,
-                "changed_by_encoder": self.changed_by_encoder,
-                "changed": self.changed,
-            },
-            "texts": {
-                name: {"float32": each.in_float, "encoder": each.encoder, "whole": each.whole}
-                for name, each in self.heard.items()
-            },
+            "same_choice": dict(close.chosen),
+            "words": {"float32": self.words, "changed": {name: self.changed(name) for name in READINGS}},
+            "texts": {name: {"float32": each.in_float, **each.in_eight} for name, each in self.heard.items()},
         }
 
 
@@ -103,7 +91,7 @@ def quantize(
             piece for each in calibrated for piece in pieces(each[: _CALIBRATED_S * SAMPLE_RATE], model)
         ]
         cache = config.model.cache_path or default_cache_dir(progress)
-        quantised, file = kept_model(model, calibration_pieces, cache, progress)
+        quantised, file = kept_encoder(model, calibration_pieces, cache, progress)
         progress(f"Comparing {seconds:.0f} s operator by operator")
         close = closeness(
             model, quantised, [piece for each in spoken.values() for piece in pieces(each, model)]
@@ -142,19 +130,30 @@ def _show(report: Report) -> None:
     lines.add_row(
         "States", _cosine(close.states, END_GOAL), f"the encoder as a whole; {END_GOAL} is the goal"
     )
-    lines.add_row("Keys and values", _cosine(close.cross, END_GOAL), "what the decoder makes of them")
-    decoder = min(close.decoder)
-    where = f"layer {close.decoder.index(decoder) + 1} of the decoder, the lowest"
-    lines.add_row("Decoder", _cosine(decoder, OPERATOR_GOAL), where)
-    lines.add_row("Logits", _cosine(close.logits, END_GOAL), "the model as a whole, over the text in float32")
-    lines.add_row("Same choice", f"{close.chosen:.1%}", "of the tokens there")
-    by_encoder, by_all = (f"{n} of {report.words}" for n in (report.changed_by_encoder, report.changed))
-    lines.add_row("Words changed", by_encoder, "with the encoder in 8 bits, the decoder in float32")
-    lines.add_row("", by_all, "with both in 8 bits")
     console.print(lines)
-    console.print(Text(f"\n{report.model} in 8 bits is in {report.file}"))
+    _show_readings(console, report)
+    console.print(Text(f"\nThe encoder of {report.model} in 8 bits is in {report.file}"))
     console.print(
-        "The arithmetic is that of the NPU's kernels to the last bit, done by the CPU; nothing here was measured on an NPU."
+        "The encoder's arithmetic is that of the NPU's kernels to the last bit; of the decoder, weights and the keys and"
+        " values of windows are rounded as on the NPU, and nothing else. All of it was done by the CPU: nothing here was"
+        " measured on an NPU."
+    )
+
+
+def _show_readings(console: Console, report: Report) -> None:
+    close = report.closeness
+    table = Table(box=None, pad_edge=False)
+    table.add_column("The model as a whole", no_wrap=True)
+    for name in ("logits", "same choice", "words changed"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, said in _SAID.items():
+        changed = f"{report.changed(name)} of {report.words}"
+        table.add_row(said, _cosine(close.logits[name], END_GOAL), f"{close.chosen[name]:.1%}", changed)
+    console.print()
+    console.print(table)
+    console.print(
+        "\nAgainst float32: logits and the most probable token over the text that is heard in float32, and words of what"
+        " is heard. What is not in 8 bits is in float32."
     )
 
 

@@ -20,7 +20,7 @@ from npu.xdna.failures import NpuUnavailable
 from npu.xdna.float_encoder import FloatEncoder, of_moonshine, of_whisper
 from npu.xdna.mixed_encoder import MixedDesign
 from npu.xdna.quant import QuantisedEncoder
-from npu.xdna.quant_file import latest_model
+from npu.xdna.quant_file import latest_encoder
 from streaming.errors import ModelError
 
 ModelDesign = EncoderDesign | MixedDesign | WholeDesign
@@ -66,9 +66,9 @@ def _quantised(encoder: FloatEncoder, name: str, cache_dir: Path) -> QuantisedEn
     """A model's encoder in 8 bits, as it was made last; NpuUnavailable where it was not."""
     remedy = f"amanuensis models quantize {name}"
     try:
-        found = latest_model(encoder, cache_dir)
+        found = latest_encoder(encoder, cache_dir)
     except ModelError as error:
         raise NpuUnavailable(f"{error} Make it again: {remedy}") from error
     if found is None:
         raise NpuUnavailable(f"{name} was not quantised yet: {remedy}")
-    return found.encoder
+    return found

@@ -16,7 +16,7 @@ from npu.weights import Array
 from npu.xdna import matrices, oracle
 from npu.xdna.float_encoder import gathered
 from npu.xdna.oracle import Rows
-from npu.xdna.quant import Cross, Layer, QuantisedEncoder
+from npu.xdna.quant import Layer, QuantisedEncoder
 from npu.xdna.quant_parts import HEAD_SHIFT, Heads, Normalisation, Product
 
 Fixed = NDArray[np.int16]
@@ -40,14 +40,8 @@ class Operators(Protocol):
     def rescale(self, x: Fixed, down: int) -> Fixed:
         """Divided by 2^down."""
 
-    def gate(self, hidden: Fixed, gate: Fixed, curve: Fixed, shift: int) -> Fixed:
-        """hidden times the curve's function of its gate, divided by 2^shift."""
-
-    def attend(self, query: Rows, key: Rows, value: Rows, shift: int, first: int | None = None) -> Fixed:
-        """One head's queries over its keys and values, the values' scales in 65,280ths -> 256ths [queries, width].
-
-        first: the position of the first query, where no query is to see keys behind its own.
-        """
+    def attend(self, query: Rows, key: Rows, value: Rows, shift: int) -> Fixed:
+        """One head's queries over its keys and values, the values' scales in 65,280ths -> 256ths [queries, width]."""
 
 
 class Encoder8:
@@ -135,10 +129,6 @@ class Encoder8:
             self.operators.quantise(hidden, layer.hidden_gain), layer.down, residual
         )
 
-    def cross(self, states: Rows, cross: Cross) -> tuple[Fixed, Fixed]:
-        """Keys and values of a decoder layer [frames, width]."""
-        return self.operators.product(states, cross.key), self.operators.product(states, cross.value)
-
 
 class NumpyOperators:
     """The oracle's arithmetic over whole matrices."""
@@ -168,11 +158,8 @@ class NumpyOperators:
     def rescale(self, x: Fixed, down: int) -> Fixed:
         return matrices.rescale(x, down)
 
-    def gate(self, hidden: Fixed, gate: Fixed, curve: Fixed, shift: int) -> Fixed:
-        return oracle.swiglu(hidden, gate, curve, shift)
-
-    def attend(self, query: Rows, key: Rows, value: Rows, shift: int, first: int | None = None) -> Fixed:
-        return matrices.attention(query, key, value, shift, first)
+    def attend(self, query: Rows, key: Rows, value: Rows, shift: int) -> Fixed:
+        return matrices.attention(query, key, value, shift)
 
 
 def value_scales(scale: NDArray[np.int32], factor: int) -> NDArray[np.int32]:

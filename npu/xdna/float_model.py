@@ -19,8 +19,7 @@ from npu.store import folder_of
 from npu.tokens import ListedTokenizer, Tokenizer
 from npu.weights import Attention, DecoderLayer, Dense, EncoderLayer, Matrix, Weights
 from npu.whisper import architecture_of
-from npu.xdna import float_decoder, float_encoder
-from npu.xdna.float_decoder import FloatDecoder
+from npu.xdna import float_encoder
 from npu.xdna.float_encoder import FloatEncoder
 
 _AnyLayer = TypeVar("_AnyLayer", EncoderLayer, DecoderLayer)
@@ -31,7 +30,6 @@ class FloatModel:
     """Everything of it."""
 
     encoder: FloatEncoder
-    decoder: FloatDecoder
     reference: Reference
     architecture: Architecture
     tokenizer: Tokenizer
@@ -44,13 +42,12 @@ def float_model(named: Named, models_dir: Path | None = None) -> FloatModel:
         weights = in_floats(shipped_weights())
         tokenizer = ListedTokenizer.read(shipped(TOKENIZER))
         reference = ReferenceBackend(TINY, weights)
-        encoder, decoder = float_encoder.of_moonshine(weights), float_decoder.of_moonshine(weights)
-        return FloatModel(encoder, decoder, reference, TINY, tokenizer, POSITIONS)
+        return FloatModel(float_encoder.of_moonshine(weights), reference, TINY, tokenizer, POSITIONS)
     folder = folder_of(named, models_dir)
     checkpoint = Checkpoint(folder)
     architecture = architecture_of(checkpoint)
     return FloatModel(
-        float_encoder.of_whisper(checkpoint), float_decoder.of_whisper(checkpoint), WhisperReference(architecture, checkpoint), architecture,
+        float_encoder.of_whisper(checkpoint), WhisperReference(architecture, checkpoint), architecture,
         HuggingFaceTokenizer.read(folder), checkpoint.sizes.states,
     )  # fmt: skip
 

@@ -63,13 +63,11 @@ def in_floats(values: NDArray[np.int8]) -> NDArray[Any]:
     return values.astype(np.float32 if len(values) <= _EXACT_DEPTH else np.float64)
 
 
-def attention(
-    query: Rows, key: Rows, value: Rows, shift: int, first_query: int | None = None
-) -> NDArray[np.int16]:
+def attention(query: Rows, key: Rows, value: Rows, shift: int) -> NDArray[np.int16]:
     """Queries [queries, width] over keys and values [keys, width], all queries at once.
 
     The scales and the shift are as of `oracle.attention`, which sees keys in the same blocks of 64 -> 256ths
-    [queries, width]. first_query: its position, where no query is to see keys behind its own.
+    [queries, width].
     """
     (q, q_scale), (k, k_scale), (v, v_scale) = (
         (x.astype(np.float64), s.astype(np.int64)) for x, s in (query, key, value)
@@ -81,16 +79,10 @@ def attention(
         span = slice(first, first + TILE)
         sums = (q @ k[span].T).astype(np.int64)
         scores = kept_score(sums) * k_scale[span]
-        if first_query is not None:
-            later = (
-                np.arange(first, first + scores.shape[1])
-                > np.arange(first_query, first_query + len(q))[:, None]
-            )
-            scores[later] = MASKED
         most = np.maximum(highest, scores.max(axis=1))
         factor = power((most - highest)[:, None] * q_scale, shift)
         total, o = round_even(total * factor[:, 0], PART_BITS), round_even(o * factor, PART_BITS)
-        weights = np.where(scores == MASKED, 0, power((most[:, None] - scores) * q_scale, shift))
+        weights = power((most[:, None] - scores) * q_scale, shift)
         total += weights.sum(axis=1)
         p = round_even(weights * v_scale[span], WEIGHT_SHIFT)
         o += (p.astype(np.float64) @ v[span]).astype(np.int64)

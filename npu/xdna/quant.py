@@ -28,6 +28,7 @@ from npu.xdna.quant_parts import (
     heads_of,
     in_fixed,
     norm_and_products,
+    normalisation,
     peak,
     rows_and_product,
     to_logarithms,
@@ -66,14 +67,6 @@ class Layer:
 
 
 @dataclass(frozen=True, eq=False)
-class Cross:
-    """What a decoder layer makes of the encoder's states."""
-
-    key: Product
-    value: Product
-
-
-@dataclass(frozen=True, eq=False)
 class QuantisedEncoder:
     """Everything behind the sound, see `float_encoder`."""
 
@@ -86,7 +79,6 @@ class QuantisedEncoder:
     sine: NDArray[np.int16] | None
     layers: tuple[Layer, ...]
     last: Normalisation
-    crosses: tuple[Cross, ...]
 
     @property
     def frame_bits(self) -> int:
@@ -133,13 +125,11 @@ def _quantise(
     progress("Quantising what the decoder sees")
     states = np.concatenate([fp32.norm(x, encoder.last) for x in frames])
     attentions = [encoder.cross(i) for i in range(encoder.crosses)]
-    matrices = [each for attention in attentions for each in (attention.key, attention.value)]
-    wanted = [Wanted(each, bits_for(peak(fp32.linear(states, each)))) for each in matrices]
-    last, products = norm_and_products(encoder.last, states, bits, wanted)
+    matrices = [each.dense() for attention in attentions for each in (attention.key, attention.value)]
+    last = normalisation(encoder.last, states, bits, matrices)
     cosine, sine = angles(encoder.frequencies, most_frames)
     return QuantisedEncoder(
         encoder.heads, encoder.padding, sound_bits, tuple(convolutions), positions, cosine, sine, tuple(layers), last,
-        tuple(Cross(*pair) for pair in zip(products[::2], products[1::2], strict=True)),
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""A quantised model as a file of NumPy arrays, named by where they stand in it; kept in the cache folder."""
+"""A quantised encoder as a file of NumPy arrays, named by where they stand in it; kept in the cache folder."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from npu.kept import cache_key
 from npu.weights import Array
 from npu.xdna.float_encoder import FloatEncoder
 from npu.xdna.float_model import FloatModel
-from npu.xdna.quant import Progress
-from npu.xdna.quant_model import QuantisedModel, quantise_model
+from npu.xdna.quant import Progress, QuantisedEncoder
+from npu.xdna.quant_model import quantise_model
 from streaming.errors import ModelError
 
-FORMAT = 2  # raised whenever other numbers come of the same weights and recordings
+FORMAT = 3  # raised whenever other numbers come of the same weights and recordings
 
 
-def kept_model(
+def kept_encoder(
     model: FloatModel, audio: Sequence[Array], cache_dir: Path, progress: Progress
-) -> tuple[QuantisedModel, Path]:
-    """The quantised model out of the cache folder, or a new one, which is then kept; and its file.
+) -> tuple[QuantisedEncoder, Path]:
+    """The quantised encoder out of the cache folder, or a new one, which is then kept; and its file.
 
     audio: pieces of speech [n] to calibrate on; others make another file. ModelError where the folder cannot be written.
     """
@@ -44,27 +44,27 @@ def kept_model(
     return found, file
 
 
-def latest_model(encoder: FloatEncoder, cache_dir: Path) -> QuantisedModel | None:
-    """What was quantised last of a model with this encoder; None where nothing was. ModelError where it is damaged."""
+def latest_encoder(encoder: FloatEncoder, cache_dir: Path) -> QuantisedEncoder | None:
+    """This encoder as it was quantised last; None where it was not. ModelError where it is damaged."""
     files = sorted(cache_dir.glob(f"{_begin(encoder)}*.npz"), key=lambda file: file.stat().st_mtime)
     return read(files[-1]) if files else None
 
 
-def write(quantised: QuantisedModel, file: Path) -> None:
+def write(quantised: QuantisedEncoder, file: Path) -> None:
     """ModelError where the folder cannot be written."""
     stream = io.BytesIO()
     np.savez(stream, allow_pickle=False, **dict(_named(quantised, "")))
     write_atomically(file, stream.getvalue())
 
 
-def read(file: Path) -> QuantisedModel:
+def read(file: Path) -> QuantisedEncoder:
     """ModelError where it is no whole file of this format."""
     try:
         with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as arrays:
-            found: QuantisedModel = _made(QuantisedModel, "", dict(arrays))
+            found: QuantisedEncoder = _made(QuantisedEncoder, "", dict(arrays))
             return found
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise ModelError(f"{file} holds no quantised model ({error}).") from error
+        raise ModelError(f"{file} holds no quantised encoder ({error}).") from error
 
 
 def _begin(encoder: FloatEncoder) -> str:

@@ -1,9 +1,8 @@
-"""A whole model in 8 bits: its encoder, and its decoder, which is calibrated on what the model hears in float32."""
+"""A model's encoder in 8 bits, and what the model hears in float32 of recordings."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,31 +11,18 @@ from npu.transcriber import ModelTranscriber
 from npu.weights import Array
 from npu.xdna.float_model import FloatModel
 from npu.xdna.quant import Progress, QuantisedEncoder, quantise
-from npu.xdna.quant_decoder import QuantisedDecoder, Text, quantise_decoder
 from streaming.window import PLAIN, SAMPLE_RATE, Purpose, Window
 
 LONGEST_S = 30  # of what is heard at once
 
 
-@dataclass(frozen=True, eq=False)
-class QuantisedModel:
-    """Both parts."""
-
-    encoder: QuantisedEncoder
-    decoder: QuantisedDecoder
-
-
-def quantise_model(model: FloatModel, audio: Sequence[Array], progress: Progress) -> QuantisedModel:
+def quantise_model(model: FloatModel, audio: Sequence[Array], progress: Progress) -> QuantisedEncoder:
     """audio: pieces of speech [n] at 16 kHz, to calibrate on. ModelError where a scale does not fit.
 
     `progress` gets a line for each slow step.
     """
     windows = [model.architecture.prepare(each, False) for each in audio]
-    encoder = quantise(model.encoder, windows, model.most_frames, progress)
-    progress("Listening in float32")
-    return QuantisedModel(
-        encoder, quantise_decoder(model.decoder, encoder.crosses, texts(model, audio), progress)
-    )
+    return quantise(model.encoder, windows, model.most_frames, progress)
 
 
 def pieces(audio: Array, model: FloatModel) -> Iterator[Array]:
@@ -45,13 +31,9 @@ def pieces(audio: Array, model: FloatModel) -> Iterator[Array]:
     yield from np.array_split(audio, max(1, -(-len(audio) // longest)))
 
 
-def texts(model: FloatModel, audio: Sequence[Array]) -> list[Text]:
-    """What the model hears in pieces of audio [n], in float32."""
+def text(model: FloatModel, audio: Array) -> tuple[int, ...]:
+    """Tokens of what the model hears in a piece of audio [n], with those of the opening."""
     transcriber = ModelTranscriber(model.reference, model.architecture, model.tokenizer)
-    found = []
-    for each in audio:
-        heard = transcriber.transcribe(Window(0, 0, each, (), (), Purpose.FINAL))
-        encoded = model.reference.encode(each)
-        begun = opened(model.reference, model.tokenizer, encoded.start(), PLAIN)
-        found.append(Text((*begun.opening, *heard.tokens), encoded.cross))
-    return found
+    heard = transcriber.transcribe(Window(0, 0, audio, (), (), Purpose.FINAL))
+    start = model.reference.encode(audio).start()
+    return (*opened(model.reference, model.tokenizer, start, PLAIN).opening, *heard.tokens)

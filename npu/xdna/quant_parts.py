@@ -1,4 +1,4 @@
-"""What encoders and decoders in 8 bits are made of: norms, products and scales of heads, as the kernels take them.
+"""What encoders in 8 bits are made of: norms, products and scales of heads, as the kernels take them.
 
 Nothing that folds into a matrix costs anything on the array, so each matrix is made for inputs
 
@@ -89,6 +89,21 @@ def norm_and_products(
     normal [rows, width]: what comes out in float; bits: of what goes in.
     """
     matrices = [each.matrix.dense() * np.float32(each.factor) for each in wanted]
+    found = normalisation(norm, normal, bits, matrices)
+    products = []
+    for each, dense in zip(wanted, matrices, strict=True):
+        own = each.matrix.bias
+        bias = found.centre @ dense + (0 if own is None else own.astype(np.float64) * each.factor)
+        dense = dense * found.smooth[:, None]
+        products.append(product_of(dense, bias, oracle.NORM_BITS, each.bits, each.gelu))
+    return found, products
+
+
+def normalisation(norm: Norm, normal: Array, bits: int, matrices: Sequence[Array]) -> Normalisation:
+    """A norm, for the products of what comes out of it with matrices [width, n].
+
+    normal [rows, width]: what comes out in float; bits: of what goes in.
+    """
     offset = np.zeros(len(norm.gain)) if norm.offset is None else norm.offset.astype(np.float64)
     centre = normal.mean(axis=0, dtype=np.float64)
     smooth = smoothed(np.abs(normal - centre).max(axis=0), np.concatenate(matrices, axis=1))
@@ -100,16 +115,10 @@ def norm_and_products(
     smooth = np.where(rounded != 0, norm.gain * one / np.where(rounded != 0, rounded, 1), smooth / factor)
     start = np.round((offset - centre) / smooth * one)
     centre = offset - start / one * smooth  # what was taken off, exactly
-    products = []
-    for each, dense in zip(wanted, matrices, strict=True):
-        own = each.matrix.bias
-        bias = centre @ dense + (0 if own is None else own.astype(np.float64) * each.factor)
-        products.append(product_of(dense * smooth[:, None], bias, oracle.NORM_BITS, each.bits, each.gelu))
-    found = Normalisation(
+    return Normalisation(
         rounded.astype(np.int32), start.astype(np.int32), round(EPSILON * 4.0**bits),
         smooth.astype(np.float32), centre.astype(np.float32),
     )  # fmt: skip
-    return found, products
 
 
 def rows_and_product(

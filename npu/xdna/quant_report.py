@@ -1,13 +1,13 @@
 """How close a model in 8 bits is to float32 on recordings: operator by operator, layer by layer, and as a whole.
 
 Each operator is given what float32 gives it, and each layer too, so that a figure is that of its own error. The states
-and the decoder's keys and values are those at the end of the whole encoder in 8 bits, and the logits those of the whole
-model, for the text that is heard in float32.
+are those at the end of the whole encoder in 8 bits, and the logits those of the whole model in each reading, for the
+text that is heard in float32.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import log2, sqrt
@@ -18,20 +18,18 @@ from numpy.typing import NDArray
 
 from npu.backends import reference as fp32
 from npu.weights import Array, EncoderLayer
-from npu.xdna.decoder_i8 import Decoder8
-from npu.xdna.encoder_i8 import Encoder8, NumpyOperators, fixed, in_float, numpy_encoder
-from npu.xdna.float_decoder import see as decoded
+from npu.xdna.encoder_i8 import Encoder8, fixed, in_float, numpy_encoder
 from npu.xdna.float_encoder import FloatEncoder, Seen, in_bf16, see
 from npu.xdna.float_model import FloatModel
-from npu.xdna.quant import Cross, Layer
-from npu.xdna.quant_decoder import Text
-from npu.xdna.quant_model import QuantisedModel, texts
+from npu.xdna.quant import Layer, QuantisedEncoder
+from npu.xdna.quant_model import text
+from npu.xdna.quant_trial import readings
 from streaming.window import SAMPLE_RATE
 
 OPERATOR_GOAL, END_GOAL = 0.999, 0.99
 OPERATORS = ("norm", "query", "key", "value", "attention", "output", "network", "down", "layer")
-_SOUND, _STATES, _CROSS, _LOGITS = "sound", "states", "cross", "logits"
-_DECODER, _WHOLE = "decoder", -1  # the name of its layers' figures, and the layer of what is of no layer
+_SOUND, _STATES = "sound", "states"
+_WHOLE = -1  # the layer of what is of no layer
 
 
 class Cosine:
@@ -57,12 +55,12 @@ class Closeness:
     """Cosines."""
 
     layers: tuple[Mapping[str, float], ...]  # of each operator, see OPERATORS
-    decoder: tuple[float, ...]  # of what each of its layers gives
     sound: float  # of what the first layer sees
     states: float
-    cross: float  # of the decoder's keys and values, all together
-    logits: float
-    chosen: float  # the share of tokens that are the most probable ones in both, 0..1
+    logits: Mapping[str, float]  # by reading
+    chosen: Mapping[
+        str, float
+    ]  # by reading: the share of tokens that float32 finds most probable as well, 0..1
     seconds: float  # of what was compared
 
     @property
@@ -71,26 +69,32 @@ class Closeness:
         return min((value, at, name) for at, layer in enumerate(self.layers) for name, value in layer.items())
 
 
-def closeness(model: FloatModel, quantised: QuantisedModel, audio: Sequence[Array]) -> Closeness:
+def closeness(model: FloatModel, quantised: QuantisedEncoder, audio: Sequence[Array]) -> Closeness:
     """audio: pieces of speech [n] at 16 kHz."""
     cosines: dict[tuple[int, str], Cosine] = defaultdict(Cosine)
-    encoder, decoder = numpy_encoder(quantised.encoder), Decoder8(quantised.decoder, NumpyOperators())
-    chosen = np.zeros(2)
+    encoder, whole, exact = numpy_encoder(quantised), readings(model, quantised), model.reference
+    chosen, tokens = Counter[str](), 0
     for each in audio:
         window = model.architecture.prepare(each, False)
         for at, found, expected in _in_encoder(model.encoder, encoder, window):
             cosines[at].compare(found, expected)
-        text = texts(model, [each])[0]
-        for at, found, expected in _in_decoder(model, quantised.encoder.crosses, decoder, text):
-            cosines[at].compare(found, expected)
-        logits = _logits(model, encoder, decoder, window, text)
-        cosines[_WHOLE, _LOGITS].compare(*logits)
-        chosen += np.sum(logits[0].argmax(axis=1) == logits[1].argmax(axis=1)), len(text.tokens)
+        heard = text(model, each)
+        logits = exact.extend(exact.encode(each).start(), heard)
+        for name, backend in whole.items():
+            found = backend.extend(backend.encode(each).start(), heard)
+            cosines[_WHOLE, name].compare(found, logits)
+            chosen[name] += int(np.sum(found.argmax(axis=1) == logits.argmax(axis=1)))
+        tokens += len(heard)
     layers = tuple({name: cosines[at, name].value for name in OPERATORS} for at in range(model.encoder.count))
-    sound, states, cross, whole = (cosines[_WHOLE, name].value for name in (_SOUND, _STATES, _CROSS, _LOGITS))
-    in_decoder = tuple(cosines[at, _DECODER].value for at in range(len(model.decoder.layers)))
-    seconds = sum(len(each) for each in audio) / SAMPLE_RATE
-    return Closeness(layers, in_decoder, sound, states, cross, whole, float(chosen[0] / chosen[1]), seconds)
+    of_all = {name: cosines[_WHOLE, name].value for name in (_SOUND, _STATES, *whole)}
+    return Closeness(
+        layers,
+        of_all[_SOUND],
+        of_all[_STATES],
+        {name: of_all[name] for name in whole},
+        {name: chosen[name] / tokens for name in whole},
+        sum(len(each) for each in audio) / SAMPLE_RATE,
+    )
 
 
 _Compared = tuple[tuple[int, str], NDArray[Any], NDArray[Any]]  # what was compared, found and expected
@@ -106,45 +110,8 @@ def _in_encoder(encoder: FloatEncoder, in_eight: Encoder8, window: Array) -> Ite
         for name, found, expected in _of_layer(in_eight, layer, bits, plain, seen):
             yield (at, name), found, expected
         x = seen.after
-    rows = in_eight.states(sound)
-    states = fp32.norm(x, encoder.last)
-    yield (_WHOLE, _STATES), in_float(rows, in_eight.quantised.last), states
-    for at, cross in enumerate(in_eight.quantised.crosses):
-        attention = encoder.cross(at)
-        parts = zip((cross.key, cross.value), (attention.key, attention.value), strict=True)
-        for (product, plain_product), found in zip(parts, in_eight.cross(rows, cross), strict=True):
-            yield (_WHOLE, _CROSS), found * 2.0**-product.bits, fp32.linear(states, plain_product)
-
-
-def _in_decoder(
-    model: FloatModel, crosses: Sequence[Cross], in_eight: Decoder8, text: Text
-) -> Iterator[_Compared]:
-    """Each layer of a whole text, with the float encoder's keys and values."""
-    quantised = in_eight.quantised
-    cross = [
-        (fixed(fp32.together(key), each.key.bits), fixed(fp32.together(value), each.value.bits))
-        for (key, value), each in zip(text.cross, crosses, strict=True)
-    ]
-    x, bits, heard = model.decoder.embedded(text.tokens, 0), quantised.bits, in_eight.heard(cross)
-    for at, (layer, plain) in enumerate(zip(quantised.layers, model.decoder.layers, strict=True)):
-        after = decoded(model.decoder, plain, x, text.cross[at]).after
-        found, _ = in_eight.layer(fixed(x, bits), bits, layer, None, heard[at])
-        yield (at, _DECODER), found, after
-        x, bits = after, layer.down.bits
-
-
-def _logits(
-    model: FloatModel, encoder: Encoder8, decoder: Decoder8, window: Array, text: Text
-) -> tuple[Array, Array]:
-    """Of all of the model, found and expected, for a whole text [tokens, vocabulary]."""
-    rows = encoder.states(model.encoder.sound(window, in_bf16))
-    heard = decoder.heard([encoder.cross(rows, each) for each in encoder.quantised.crosses])
-    embedded = model.decoder.embedded(text.tokens, 0)
-    found, _ = decoder.extend(embedded, [None] * len(heard), heard)
-    x = embedded
-    for layer, cross in zip(model.decoder.layers, text.cross, strict=True):
-        x = decoded(model.decoder, layer, x, cross).after
-    return found, fp32.linear(fp32.norm(x, model.decoder.last), model.decoder.head)
+    states = in_float(in_eight.states(sound), in_eight.quantised.last)
+    yield (_WHOLE, _STATES), states, fp32.norm(x, encoder.last)
 
 
 def _of_layer(

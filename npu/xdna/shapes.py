@@ -190,4 +190,4 @@ def quantised_layers(width: int, hidden: int, heads: int, layers: int, turned: b
     )
     layer = Layer(norm, square, square, square, scales, gain, square, norm, up, hidden_gain, down)
     angles = np.zeros((TINY.most_samples // STATE_SAMPLES, _TURNED), np.int16) if turned else None
-    return QuantisedEncoder(heads, 0, 0, (), None, angles, angles, (layer,) * layers, norm, ())
+    return QuantisedEncoder(heads, 0, 0, (), None, angles, angles, (layer,) * layers, norm)

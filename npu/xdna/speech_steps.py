@@ -30,7 +30,7 @@ from npu.xdna.encoder import Encoder
 from npu.xdna.failures import NpuUnavailable
 from npu.xdna.float_model import FloatModel, float_model
 from npu.xdna.mixed_encoder import MixedDesign
-from npu.xdna.quant_model import texts
+from npu.xdna.quant_model import text
 from streaming.containers import decode_container
 from streaming.window import SAMPLE_RATE
 
@@ -151,7 +151,7 @@ class Decoding:
         """How close the logits are to those in float32, and how long one token took."""
         exact, audio = self.candidate.exact, _speech()
         encoded = exact.reference.encode(audio)
-        tokens = texts(exact, [audio])[0].tokens[:_MOST_TOKENS]
+        tokens = text(exact, audio)[:_MOST_TOKENS]
         (design,) = self.designs
         decoder = self.decoder.on(bench.npu, bench.package(design))
         cache = decoder.window(encoded.states).start()

@@ -26,7 +26,7 @@ from npu.xdna.emulator import Fault
 from npu.xdna.float_model import float_model
 from npu.xdna.host_kernels import HostKernels
 from npu.xdna.presence import without_npu
-from npu.xdna.quant_file import kept_model
+from npu.xdna.quant_file import kept_encoder
 from npu.xdna.rings import Bytes
 from streaming.containers import decode_container
 from streaming.errors import ModelError
@@ -206,7 +206,7 @@ def test_an_encoder_in_8_bits(
     """Is Moonshine's, once it has been quantised, and gives the CPU's words; until then the command is named."""
     assert "amanuensis models quantize moonshine-tiny" in load("npu", MIXED, EMBEDDED).acceleration.reason
     model = float_model(resolve(EMBEDDED))
-    kept_model(model, [clips["beckett"][: 4 * SAMPLE_RATE]], tmp_path, lambda _line: None)
+    kept_encoder(model, [clips["beckett"][: 4 * SAMPLE_RATE]], tmp_path, lambda _line: None)
     build(MIXED, EMBEDDED)
     asked = window(clips["two_cities"], 3)
     on_cpu, on_npu = load("cpu", MIXED, EMBEDDED), load("npu", MIXED, EMBEDDED)
@@ -224,7 +224,7 @@ def test_a_whisper_in_8_bits(load: Any, build: Any, stand_in: Any, tmp_path: Pat
     """Gives the CPU's words as well, once it has been quantised, while both of its packages prove themselves."""
     assert f"amanuensis models quantize {FOLDER}" in load("npu", MIXED).acceleration.reason
     talk = read("english-talk.flac")
-    kept_model(float_model(resolve(str(FOLDER))), [talk[: 6 * SAMPLE_RATE]], tmp_path, lambda _line: None)
+    kept_encoder(float_model(resolve(str(FOLDER))), [talk[: 6 * SAMPLE_RATE]], tmp_path, lambda _line: None)
     build(MIXED)
     asked = window(talk[8 * SAMPLE_RATE :], 4)
     on_npu = load("npu", MIXED)

@@ -32,7 +32,7 @@ from npu.xdna.host_kernels import HostKernels
 from npu.xdna.oracle import TILE, Rows, blocked, unblocked
 from npu.xdna.packages import folder_of_packages
 from npu.xdna.quant import QuantisedEncoder, quantise
-from npu.xdna.quant_file import kept_model
+from npu.xdna.quant_file import kept_encoder
 from npu.xdna.quant_parts import Normalisation, Product
 from npu.xdna.speech_steps import Candidate
 from npu.xdna.toolchain import Toolchain
@@ -149,7 +149,7 @@ def small_candidate(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Mode]
         if mode.precision == "int8" and not any(cache.iterdir()):
             with (folder / "speech" / "english-1.flac").open("rb") as file:
                 audio = np.concatenate(list(decode_container(file)))
-            kept_model(float_model(named), [audio], cache, lambda _line: None)
+            kept_encoder(float_model(named), [audio], cache, lambda _line: None)
         return Candidate(named, mode, None, cache)
 
     return candidate
@@ -266,13 +266,7 @@ class KernelOperators:
             out[here] = unblocked(tile)
         return out[: len(x), : x.shape[1]]
 
-    def gate(self, hidden: Fixed, gate: Fixed, curve: Fixed, shift: int) -> Fixed:
-        wide, gates = padded(hidden, 1, HALF), padded(gate, 1, HALF)
-        out = np.zeros(wide.shape, np.int16)
-        self._ask("swiglu_i16", wide, gates, curve, out, out.size, shift)
-        return out[:, : hidden.shape[1]]
-
-    def attend(self, query: Rows, key: Rows, value: Rows, shift: int, first: int | None = None) -> Fixed:
+    def attend(self, query: Rows, key: Rows, value: Rows, shift: int) -> Fixed:
         (q, q_scale), (k, k_scale), (v, v_scale) = (
             (padded(x), np.pad(scale, (0, -len(scale) % TILE))) for x, scale in (query, key, value)
         )
@@ -285,8 +279,7 @@ class KernelOperators:
             )
             statistics, tiles = np.zeros((8, TILE), np.int32), np.zeros((3, 4096), np.int8)
             statistics[SCALES], tiles[0] = q_scale[rows], blocked(q[rows], 4, 8).ravel()
-            number = own + (first or 0)
-            kept = words(2, len(key[0]), int(first is not None), shift, 0, number, min(count - own, TILE))
+            kept = words(2, len(key[0]), 0, shift, 0, own, min(count - own, TILE))
             self._ask("attention_start_i8", statistics, o)
             for at in range(0, len(k), TILE):
                 span = slice(at, at + TILE)

@@ -59,22 +59,6 @@ def test_attention() -> None:
             assert np.array_equal(found[rows], expected)
 
 
-def test_attention_to_what_came_before() -> None:
-    """No query sees keys behind its own, whatever stands before the first."""
-    queries, keys, first = 40, 100, 60
-    q, k, v = (RANDOM.integers(-127, 128, (n, TILE)).astype(np.int8) for n in (TILE, 2 * TILE, 2 * TILE))
-    scales = [RANDOM.integers(1, 1 << 24, n).astype(np.int32) for n in (TILE, 2 * TILE, 2 * TILE)]
-    expected = oracle.attention(q, k, v, (scales[0], scales[1], scales[2]), 30, first, keys, causal=True)
-    found = matrices.attention(
-        (q[:queries], scales[0][:queries]),
-        (k[:keys], scales[1][:keys]),
-        (v[:keys], scales[2][:keys]),
-        30,
-        first,
-    )
-    assert np.array_equal(found, expected[:queries])
-
-
 @pytest.mark.parametrize("depth", [1, 1024, 1025, 5_000])
 def test_products_in_floats(depth: int) -> None:
     """Exact at the largest values of either sign, on both sides of the depth where float64 takes over."""
