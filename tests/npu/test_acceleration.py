@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-from npu.acceleration import NOT_ASKED, Acceleration, Mode, State, of_all
+from npu.acceleration import NOT_ASKED, Acceleration, State, of_all
 
 USED = Acceleration(State.IN_USE, device="RyzenAI-npu1", dispatches=5, recoveries=1)
 FAILED = Acceleration(State.FAILED, "it hangs", ("reload",), "RyzenAI-npu1", dispatches=2, recoveries=1)
@@ -18,9 +16,3 @@ def test_the_one_worth_telling() -> None:
     assert (found.dispatches, found.recoveries) == (7, 2)
     assert of_all([NOT_BUILT, FAILED]).reason == "it hangs"
     assert of_all([NOT_ASKED, NOT_BUILT]) == NOT_ASKED
-
-
-def test_a_mode_that_does_not_exist() -> None:
-    """Is refused in a sentence."""
-    with pytest.raises(ValueError, match='goes with npu_precision = "bf16" only'):
-        Mode("npu", "int8")
