@@ -20,7 +20,6 @@ from npu.xdna.gemm import SIDE, SPAN, TILE
 from npu.xdna.target import NPU1, Kind
 
 ITERATIONS = NPU1.limits[Kind.SHIM].fields.iterations  # of a transfer
-_DESCRIPTORS = NPU1.limits[Kind.SHIM].descriptors
 
 Values = NDArray[Any]
 Counts = NDArray[np.int64]  # of each of 64 rows
@@ -53,41 +52,36 @@ class Constants:
 
 
 class Moves:
-    """Transfers of a stage, awaited as soon as a shim has no descriptor left, or a channel no place in its queue."""
+    """Transfers of a stage. Where a channel has no place left in its queue, its oldest ones are awaited, so that the
+    array has others to go on with.
+
+    Queues of all channels together are no longer than a shim has descriptors.
+    """
 
     def __init__(self) -> None:
         self.steps: list[Start | Await] = []
-        self._live: Counter[str] = Counter()  # by fifo, and by the number of a shim
+        self._live: Counter[str] = Counter()  # transfers under way, by fifo
+        self._last: Counter[str] = Counter()  # and the newest of them, which are not awaited without need
 
     def together(self, of_shim: Callable[[int], Iterable[Start]]) -> None:
-        """Transfers of all shims that need each other: they are under way at the same time."""
-        group = [start for i in range(SIDE) for start in of_shim(i)]
-        needed = Counter(name for each in group for name in (each.fifo, each.fifo[1]))
-        if any(self._live[name] + n > _limit(name) for name, n in needed.items()):
-            self.settle()
-        self.steps += group
-        self._live += needed
+        """Transfers of all shims that need each other: they are under way at the same time.
 
-    def onwards(self, of_shim: Callable[[int], Iterable[Start]]) -> None:
-        """More transfers of fifos that are under way, where a channel has no place for all: those before are awaited,
-        and nothing else, because no result is there before these.
+        They need no result of those before them, unless `settle` is between.
         """
         group = [start for i in range(SIDE) for start in of_shim(i)]
-        for name in dict.fromkeys(each.fifo for each in group):
-            self.steps.append(Await(name))
-            self._live[name[1]] -= self._live.pop(name)
+        for name, count in sorted(Counter(each.fifo for each in group).items(), reverse=True):
+            if self._live[name] + count > NPU1.queued:
+                self._live[name] = min(self._last[name], NPU1.queued - count)
+                self.steps.append(Await(name, self._live[name]))
+            self._live[name] += count
+            self._last[name] = count
         self.steps += group
-        self._live += Counter(name for each in group for name in (each.fifo, each.fifo[1]))
 
     def settle(self) -> None:
         """Waits for all of them, results first."""
-        self.steps += [Await(name) for name in sorted(self._live, reverse=True) if not name.isdigit()]
+        self.steps += [Await(name) for name in sorted(self._live, reverse=True)]
         self._live.clear()
-
-
-def _limit(name: str) -> int:
-    """Transfers under way of a fifo, or of a shim by its number."""
-    return _DESCRIPTORS if name.isdigit() else NPU1.queued
+        self._last.clear()
 
 
 class Composition:

@@ -10,6 +10,7 @@ Sources: arXiv 2512.13282 (products on a Phoenix at 1.0 GHz), jdominick05/ignite
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -371,15 +372,15 @@ def traffic(design: Design, stage: Stage, arguments: Mapping[str, Block]) -> Tra
 def _rounds(steps: tuple[Start | Await, ...]) -> list[list[str]]:
     """The fifos of the transfers started between one moment at which nothing is under way and the next."""
     rounds: list[list[str]] = [[]]
-    under_way: set[str] = set()
+    under_way: Counter[str] = Counter()
     for step in steps:
         if isinstance(step, Start):
-            if not under_way and rounds[-1]:
+            if not under_way.total() and rounds[-1]:
                 rounds.append([])
             rounds[-1].append(step.fifo)
-            under_way.add(step.fifo)
+            under_way[step.fifo] += 1
         else:
-            under_way.discard(step.fifo)
+            under_way[step.fifo] = min(under_way[step.fifo], step.but)
     return rounds
 
 

@@ -239,9 +239,12 @@ class Start:
 
 @dataclass(frozen=True)
 class Await:
-    """Waits until all that was started on a fifo is done; its descriptors are free again."""
+    """Waits until what was started on a fifo is done, but for the last transfers; descriptors of those done are free
+    again.
+    """
 
     fifo: str
+    but: int = 0  # transfers, the last ones started, that need not be done
 
 
 @dataclass(frozen=True)

@@ -166,6 +166,14 @@ def test_transfers_that_overlap() -> None:
     assert traffic(design, replace(stage, steps=halves), arguments).idle_tasks == 32
 
 
+def test_transfers_that_roll() -> None:
+    """What goes on while some are awaited is never idle: only the first transfers are waited for."""
+    design, stage, arguments = stage_of(SHAPE, {})
+    ends = tuple(Await(f"{kind}{i}", 1 + (kind == "A")) for kind in "CAB" for i in range(SIDE))
+    rolling = (*stage.steps[:32], *ends, *stage.steps[:16], *ends, *stage.steps[16:])
+    assert traffic(design, replace(stage, steps=rolling), arguments).idle_tasks == 16
+
+
 def test_a_price() -> None:
     """It is that of the slowest part, and of the wait for the first transfers."""
     calls = {"zero_i32": 2, "gemm_i8": 6}
