@@ -17,6 +17,7 @@ from enum import Enum
 from types import MappingProxyType
 
 from npu.xdna.design import Await, Block, Design, Stage, Start
+from npu.xdna.junction import room
 from npu.xdna.target import NPU1
 from streaming.errors import ModelError
 
@@ -325,12 +326,14 @@ def price(
     arguments: Mapping[str, Block],
     machine: Machine,
     done: Mapping[str, float] = MappingProxyType({}),
+    before: Stage | None = None,
 ) -> StageCost:
     """What a stage of the design's sequence with these arguments costs; ModelError of a kernel that has no price.
 
-    done: of kernels that pass over rows for which there is nothing to do, the part of a call that is done.
+    done: of kernels that pass over rows for which there is nothing to do, the part of a call that is done. before: the
+    stage that comes before it in the same dispatch.
     """
-    moved = traffic(design, stage, arguments)
+    moved = traffic(design, stage, arguments, before)
     kernels = {name: _kernel(name) for name in stage.calls}
     full = {name: calls * done.get(name, 1) for name, calls in stage.calls.items()}  # calls
     products = round(sum(calls * kernels[name].products for name, calls in full.items()))
@@ -350,8 +353,16 @@ def price(
     return StageCost(stage.name, products * NPU1.cores, moved, MappingProxyType(parts), start)
 
 
-def traffic(design: Design, stage: Stage, arguments: Mapping[str, Block]) -> Traffic:
-    """What its steps move. A fifo at a shim has a channel of its own."""
+def traffic(
+    design: Design, stage: Stage, arguments: Mapping[str, Block], before: Stage | None = None
+) -> Traffic:
+    """What its steps move. A fifo at a shim has a channel of its own.
+
+    What is started ahead of the end of the stage before keeps nobody waiting.
+    """
+    first, *others = _rounds(stage.steps)
+    if before is not None and stage.ahead:
+        first = first[stage.ahead : stage.ahead + stage.first]
     channels: dict[str, int] = {}
     for step in stage.steps:
         if isinstance(step, Start):
@@ -364,8 +375,8 @@ def traffic(design: Design, stage: Stage, arguments: Mapping[str, Block]) -> Tra
         sum(channels.values()) - inward,
         max(channels.values(), default=0),
         tasks,
-        len(stage.steps) - tasks,
-        sum(map(_first_tasks, _rounds(stage.steps))),
+        len(stage.steps) - tasks + len(room(before, stage)),
+        sum(map(_first_tasks, (first, *others))),
     )
 
 
