@@ -190,7 +190,7 @@ class Array:
         for step in sequence.steps:
             stream = self._streams[step.fifo]
             if isinstance(step, Await):
-                while stream.left():
+                while len(stream.started) > step.but:
                     yield f"the end of {step.fifo}"
                 continue
             piece, order = _visited(step, self._design.fifo(step.fifo))

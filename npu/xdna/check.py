@@ -207,7 +207,7 @@ def _live_descriptors(design: Design, target: Target) -> Iterator[tuple[str, str
         live: dict[str, int] = {}
         for step in sequence.steps:
             if isinstance(step, Await):
-                live.pop(step.fifo, None)
+                live[step.fifo] = min(live.get(step.fifo, 0), step.but)
                 continue
             live[step.fifo] = live.get(step.fifo, 0) + 1
             tile = _shim(design.fifo(step.fifo))
@@ -223,7 +223,7 @@ def _queues(design: Design, target: Target) -> Iterator[tuple[str, str]]:
         live: Counter[str] = Counter()
         for step in sequence.steps:
             if isinstance(step, Await):
-                del live[step.fifo]
+                live[step.fifo] = min(live[step.fifo], step.but)
                 continue
             live[step.fifo] += 1
             if live[step.fifo] > target.queued:

@@ -323,7 +323,7 @@ class Composer(Composition):
             for first in range(0, heads, SIDE):
                 moves.together(partial(of_shim, m=m, first=first))
                 for at in range(NPU1.queued, len(list(keys(0, first))), NPU1.queued):
-                    moves.onwards(partial(further, first=first, at=at))
+                    moves.together(partial(further, first=first, at=at))
         calls = Counter(keep_header=1, keep_queries_bf16=2, attention_start_bf16=1, attention_finish_bf16=1)
         calls["turn_keys_bf16"] = calls["attention_step_bf16"] = steps
         self._add(name, moves, calls, query.rows // SPAN * (heads // SIDE))

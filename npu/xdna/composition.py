@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from npu.xdna.design import Await, Block, Pattern, Sequence, Stage, Start, sequence_of
+from npu.xdna.design import Await, Block, Pattern, Sequence, Stage, Start
 from npu.xdna.gemm import SIDE, SPAN, TILE
+from npu.xdna.junction import joined
 from npu.xdna.target import NPU1, Kind
 
 ITERATIONS = NPU1.limits[Kind.SHIM].fields.iterations  # of a transfer
-_DESCRIPTORS = NPU1.limits[Kind.SHIM].descriptors
+_ROWS, _RESULTS = "A", "C"  # begin the names of fifos
 
 Values = NDArray[Any]
 Counts = NDArray[np.int64]  # of each of 64 rows
@@ -53,41 +54,66 @@ class Constants:
 
 
 class Moves:
-    """Transfers of a stage, awaited as soon as a shim has no descriptor left, or a channel no place in its queue."""
+    """Transfers of a stage. Where a channel has no place left in its queue, its oldest ones are awaited, so that the
+    array has others to go on with.
 
-    def __init__(self) -> None:
+    Queues of all channels together are no longer than a shim has descriptors.
+    """
+
+    def __init__(self, *given: str) -> None:
+        """given: buffers of the host's that no stage writes, besides constants and headers."""
         self.steps: list[Start | Await] = []
-        self._live: Counter[str] = Counter()  # by fifo, and by the number of a shim
+        self.ahead = 0  # of the first steps: transfers that need no result of the stage before
+        self.first = 0  # steps after these: the others that are under way at the same time
+        self._given = {"constants", "headers", *given}
+        self._live: Counter[str] = Counter()  # transfers under way, by fifo
+        self._last: Counter[str] = Counter()  # and the newest of them, which are not awaited without need
 
     def together(self, of_shim: Callable[[int], Iterable[Start]]) -> None:
-        """Transfers of all shims that need each other: they are under way at the same time."""
-        group = [start for i in range(SIDE) for start in of_shim(i)]
-        needed = Counter(name for each in group for name in (each.fifo, each.fifo[1]))
-        if any(self._live[name] + n > _limit(name) for name, n in needed.items()):
-            self.settle()
-        self.steps += group
-        self._live += needed
+        """Transfers of all shims that need each other: they are under way at the same time.
 
-    def onwards(self, of_shim: Callable[[int], Iterable[Start]]) -> None:
-        """More transfers of fifos that are under way, where a channel has no place for all: those before are awaited,
-        and nothing else, because no result is there before these.
+        They need no result of those before them, unless `settle` is between.
         """
         group = [start for i in range(SIDE) for start in of_shim(i)]
-        for name in dict.fromkeys(each.fifo for each in group):
-            self.steps.append(Await(name))
-            self._live[name[1]] -= self._live.pop(name)
+        for name, count in sorted(Counter(each.fifo for each in group).items()):
+            if self._live[name] + count > NPU1.queued:
+                self._live[name] = min(self._last[name], NPU1.queued - count)
+                self.steps.append(Await(name, self._live[name]))
+            self._live[name] += count
+            self._last[name] = count
+        if not self.steps:
+            ahead, others = _parted(group, self._given)
+            self.ahead, self.first, group = len(ahead), len(others), ahead + others
         self.steps += group
-        self._live += Counter(name for each in group for name in (each.fifo, each.fifo[1]))
 
     def settle(self) -> None:
-        """Waits for all of them, results first."""
-        self.steps += [Await(name) for name in sorted(self._live, reverse=True) if not name.isdigit()]
+        """Waits for all of them, results last: then nothing else is waited for when they are there."""
+        self.steps += [Await(name) for name in sorted(self._live)]
         self._live.clear()
+        self._last.clear()
 
 
-def _limit(name: str) -> int:
-    """Transfers under way of a fifo, or of a shim by its number."""
-    return _DESCRIPTORS if name.isdigit() else NPU1.queued
+def _parted(group: list[Start], given: set[str]) -> tuple[list[Start], list[Start]]:
+    """What needs no result of others, and the rest in the order in which cores wait for it.
+
+    Transfers of results need none where cores wait for rows before they have any.
+    """
+    ahead: list[Start] = []
+    others: dict[str, list[Start]] = {}  # by fifo, in their order
+    for start in group:
+        if start.argument in given and start.fifo not in others:
+            ahead.append(start)
+        else:
+            others.setdefault(start.fifo, []).append(start)
+    if any(name.startswith(_ROWS) for name in others):
+        results = [name for name in others if name.startswith(_RESULTS)]
+        ahead += [start for name in results for start in others.pop(name)]
+    turns = (
+        (not name.startswith(_ROWS), turn, start)
+        for name in others
+        for turn, start in enumerate(others[name])
+    )
+    return ahead, [start for *_, start in sorted(turns, key=lambda each: each[:2])]
 
 
 class Composition:
@@ -136,7 +162,7 @@ class Composition:
     def sequence(self, name: str, units: Iterable[str], work: int) -> Sequence:
         """One dispatch for these units. Only when everything is composed: until then the buffers grow."""
         stages = (stage for unit in units for stage in self.units[unit])
-        return sequence_of(name, self.arguments(work), stages)
+        return Sequence(name, self.arguments(work), joined(stages))
 
     def unit(self, name: str) -> None:
         """What is written from here on belongs together."""
@@ -159,7 +185,7 @@ class Composition:
     def _add(self, name: str, moves: Moves, calls: Mapping[str, int], times: int) -> None:
         moves.settle()
         counted = {kernel: n * times for kernel, n in calls.items() if n}
-        self._unit.append(Stage(name, tuple(moves.steps), counted))
+        self._unit.append(Stage(name, tuple(moves.steps), counted, moves.ahead, moves.first))
 
 
 def whole_spans(n: int) -> int:

@@ -10,12 +10,14 @@ Sources: arXiv 2512.13282 (products on a Phoenix at 1.0 GHz), jdominick05/ignite
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
 
 from npu.xdna.design import Await, Block, Design, Stage, Start
+from npu.xdna.junction import room
 from npu.xdna.target import NPU1
 from streaming.errors import ModelError
 
@@ -324,12 +326,14 @@ def price(
     arguments: Mapping[str, Block],
     machine: Machine,
     done: Mapping[str, float] = MappingProxyType({}),
+    before: Stage | None = None,
 ) -> StageCost:
     """What a stage of the design's sequence with these arguments costs; ModelError of a kernel that has no price.
 
-    done: of kernels that pass over rows for which there is nothing to do, the part of a call that is done.
+    done: of kernels that pass over rows for which there is nothing to do, the part of a call that is done. before: the
+    stage that comes before it in the same dispatch.
     """
-    moved = traffic(design, stage, arguments)
+    moved = traffic(design, stage, arguments, before)
     kernels = {name: _kernel(name) for name in stage.calls}
     full = {name: calls * done.get(name, 1) for name, calls in stage.calls.items()}  # calls
     products = round(sum(calls * kernels[name].products for name, calls in full.items()))
@@ -349,8 +353,16 @@ def price(
     return StageCost(stage.name, products * NPU1.cores, moved, MappingProxyType(parts), start)
 
 
-def traffic(design: Design, stage: Stage, arguments: Mapping[str, Block]) -> Traffic:
-    """What its steps move. A fifo at a shim has a channel of its own."""
+def traffic(
+    design: Design, stage: Stage, arguments: Mapping[str, Block], before: Stage | None = None
+) -> Traffic:
+    """What its steps move. A fifo at a shim has a channel of its own.
+
+    What is started ahead of the end of the stage before keeps nobody waiting.
+    """
+    first, *others = _rounds(stage.steps)
+    if before is not None and stage.ahead:
+        first = first[stage.ahead : stage.ahead + stage.first]
     channels: dict[str, int] = {}
     for step in stage.steps:
         if isinstance(step, Start):
@@ -363,23 +375,23 @@ def traffic(design: Design, stage: Stage, arguments: Mapping[str, Block]) -> Tra
         sum(channels.values()) - inward,
         max(channels.values(), default=0),
         tasks,
-        len(stage.steps) - tasks,
-        sum(map(_first_tasks, _rounds(stage.steps))),
+        len(stage.steps) - tasks + len(room(before, stage)),
+        sum(map(_first_tasks, (first, *others))),
     )
 
 
 def _rounds(steps: tuple[Start | Await, ...]) -> list[list[str]]:
     """The fifos of the transfers started between one moment at which nothing is under way and the next."""
     rounds: list[list[str]] = [[]]
-    under_way: set[str] = set()
+    under_way: Counter[str] = Counter()
     for step in steps:
         if isinstance(step, Start):
-            if not under_way and rounds[-1]:
+            if not under_way.total() and rounds[-1]:
                 rounds.append([])
             rounds[-1].append(step.fifo)
-            under_way.add(step.fifo)
+            under_way[step.fifo] += 1
         else:
-            under_way.discard(step.fifo)
+            under_way[step.fifo] = min(under_way[step.fifo], step.but)
     return rounds
 
 

@@ -86,11 +86,18 @@ class DecoderStages:
         """Of all layers. rows: those of a pass that count."""
         composer = each.composer
         arguments = composer.arguments(composer.work)
+
+        def priced(stage: Stage, before: Stage | None) -> StageCost:
+            return price(_OVERLAY, stage, arguments, machine, self._done(stage, rows), before)
+
         found: list[StageCost] = []
+        layer = [stage for unit, stages in composer.units.items() if unit != _LAST for stage in stages]
+        before = layer[-1]  # of every layer but the first
         for unit, stages in composer.units.items():
-            costs = [price(_OVERLAY, stage, arguments, machine, self._done(stage, rows)) for stage in stages]
+            costs = [priced(stage, last) for last, stage in zip([before, *stages], stages, strict=False)]
             found += costs if unit == _LAST else costs * self._layers
-        return tuple(found)
+            before = stages[-1]
+        return (priced(layer[0], None), *found[1:])
 
     def _done(self, stage: Stage, rows: int) -> Mapping[str, float]:
         """The part of a call of attention that is done, where each row is a token of a decoding of its own."""

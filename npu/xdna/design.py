@@ -239,9 +239,12 @@ class Start:
 
 @dataclass(frozen=True)
 class Await:
-    """Waits until all that was started on a fifo is done; its descriptors are free again."""
+    """Waits until what was started on a fifo is done, but for the last transfers; descriptors of those done are free
+    again.
+    """
 
     fifo: str
+    but: int = 0  # transfers, the last ones started, that need not be done
 
 
 @dataclass(frozen=True)
@@ -258,8 +261,10 @@ class Stage:
     """A part of a sequence: what the shims move for it, and how often the core with most to do calls each kernel."""
 
     name: str
-    steps: tuple[Start | Await, ...]
+    steps: tuple[Start | Await, ...]  # by itself
     calls: Mapping[str, int]
+    ahead: int = 0  # of the first steps: transfers that need no result of the stage before
+    first: int = 0  # of the steps after these: what it takes besides until every core has something to do
 
 
 def sequence_of(name: str, arguments: Mapping[str, Block], stages: Iterable[Stage]) -> Sequence:

@@ -174,9 +174,12 @@ def _seconds(name: str, sizes: Sizes | None, asked: float | None) -> float:
 def _encoding(model: _Model, precision: Precision) -> Callable[[Machine], Encoding]:
     plan = model.plan
     if precision is Precision.BF16:
-        units = plan.units
+        units, dispatches = plan.units, tuple(plan.dispatches().values())
         return lambda machine: Encoding(
-            machine, _costs(plan.composer, units, machine), len(plan.dispatches()), len(units)
+            machine,
+            tuple(cost for each in dispatches for cost in _costs(plan.composer, each, machine)),
+            len(dispatches),
+            len(units),
         )
     stem = plan.dispatches()[STEM]
     layers = layers_plan(model.layers, _Places(), ceil(plan.out.rows / SPAN)).composer
@@ -189,10 +192,14 @@ def _encoding(model: _Model, precision: Precision) -> Callable[[Machine], Encodi
 
 
 def _costs(composer: Composition, units: tuple[str, ...], machine: Machine) -> tuple[StageCost, ...]:
+    """Of one dispatch."""
     arguments = composer.arguments(composer.work)
     design = _BF16 if isinstance(composer, Composer) else _I8
-    stages = (stage for unit in units for stage in composer.units[unit])
-    return tuple(price(design, stage, arguments, machine) for stage in stages)
+    stages = [stage for unit in units for stage in composer.units[unit]]
+    return tuple(
+        price(design, stage, arguments, machine, before=before)
+        for before, stage in zip([None, *stages], stages, strict=False)
+    )
 
 
 class _Places(Constants):

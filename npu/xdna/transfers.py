@@ -1,10 +1,12 @@
 """What a sequence has the shims move, as operations of MLIR: tasks of their DMAs.
 
-The tasks of a fifo are done in the order in which they are started, so an `Await` waits for the last one of them, which
-alone tells when it is done, and frees the descriptors of the others.
+The tasks of a fifo are done in the order in which they are started, so an `Await` waits for the last one that is to
+be done, which alone tells when it is, and frees the descriptors of those before it.
 """
 
 from __future__ import annotations
+
+from typing import TypeVar
 
 from npu.xdna.core_program import memref
 from npu.xdna.design import Pattern, Sequence, Start
@@ -14,6 +16,8 @@ from streaming.errors import ModelError
 _OPERAND_SEGMENTS = Integers(
     (1, 0, 0, 0, 0, 0), "i32"
 )  # of aie.dma_bd: memory, nothing computed; six as in xdsl-aie's tests
+T = TypeVar("T")
+
 _LOOPS = 4  # of a task, the outermost being its repetition
 
 
@@ -49,22 +53,30 @@ def _tasks(of: Sequence, arguments: dict[str, Value]) -> tuple[Operation, ...]:
                 _task(of, step, task, arguments[step.argument], at in awaited),
                 Operation("aiex.dma_start_task", (task,)),
             ]
-        elif tasks := under_way.pop(step.fifo, []):
-            out.append(Operation("aiex.dma_await_task", (tasks[-1],)))
-            out += [Operation("aiex.dma_free_task", (task,)) for task in tasks[:-1]]
+        else:
+            done, under_way[step.fifo] = _parted(under_way.get(step.fifo, []), step.but)
+            out += [Operation("aiex.dma_await_task", (task,)) for task in done[-1:]]
+            out += [Operation("aiex.dma_free_task", (task,)) for task in done[:-1]]
     return tuple(out)
 
 
 def _awaited(of: Sequence) -> set[int]:
-    """The steps that somebody waits for: of each fifo the last before it is awaited."""
-    last: dict[str, int] = {}
-    found = set()
+    """The steps that somebody waits for: the last of those that are to be done."""
+    under_way: dict[str, list[int]] = {}
+    found: set[int] = set()
     for at, step in enumerate(of.steps):
         if isinstance(step, Start):
-            last[step.fifo] = at
-        elif step.fifo in last:
-            found.add(last.pop(step.fifo))
+            under_way.setdefault(step.fifo, []).append(at)
+        else:
+            done, under_way[step.fifo] = _parted(under_way.get(step.fifo, []), step.but)
+            found |= set(done[-1:])
     return found
+
+
+def _parted(started: list[T], but: int) -> tuple[list[T], list[T]]:
+    """What is to be done, and the last ones."""
+    done = max(len(started) - but, 0)
+    return started[:done], started[done:]
 
 
 def _task(of: Sequence, step: Start, task: Value, memory: Value, awaited: bool) -> Operation:

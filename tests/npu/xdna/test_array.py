@@ -181,6 +181,19 @@ def test_a_sequence_that_never_ends() -> None:
         run(adding(), rounds=5)
 
 
+def test_a_wait_for_the_first_transfers() -> None:
+    """It is over when they are done, whatever was started after them."""
+    design = adding()
+    *steps, _ = design.sequences[0].steps
+    steps += [Start("sums", "y", whole(BOTH)), Await("sums", 1)]  # only one result ever comes
+    sequence = replace(design.sequences[0], steps=tuple(steps))
+    _, y = run(replace(design, sequences=(sequence,)))
+    assert np.array_equal(y, run(adding())[1])
+    endless = replace(sequence, steps=(*steps, Await("sums")))
+    with pytest.raises(Deadlock, match="host waits for the end of sums"):
+        run(replace(design, sequences=(endless,)))
+
+
 def test_too_shallow_a_fifo() -> None:
     """A core that wants two objects at once of a fifo which holds one is refused before it runs."""
     design = adding()

@@ -211,6 +211,11 @@ BROKEN: dict[str, tuple[str, str, Callable[[], Design]]] = {
         "5 of 4 transfers queued",
         lambda: with_steps(*[Start("rows", "x", whole(BOTH))] * 5),
     ),
+    "a queue of which too few are awaited": (
+        "queues",
+        "5 of 4 transfers queued",
+        lambda: with_steps(*[Start("rows", "x", whole(BOTH))] * 4, Await("rows", 3), *[Start("rows", "x", whole(BOTH))] * 2),
+    ),
     "part of an object": (
         "transfers",
         "no whole number of objects",
@@ -264,6 +269,12 @@ BROKEN: dict[str, tuple[str, str, Callable[[], Design]]] = {
 def test_a_design_that_fits() -> None:
     """Nothing is found."""
     assert check(good()) == ()
+
+
+def test_transfers_that_roll() -> None:
+    """A place in the queue and a descriptor are free for each that is done."""
+    start = Start("rows", "x", whole(BOTH))
+    assert check(with_steps(*[start] * 4, *[Await("rows", 3), start] * 16)) == ()
 
 
 @pytest.mark.parametrize("case", BROKEN)

@@ -166,6 +166,26 @@ def test_transfers_that_overlap() -> None:
     assert traffic(design, replace(stage, steps=halves), arguments).idle_tasks == 32
 
 
+def test_transfers_that_roll() -> None:
+    """What goes on while some are awaited is never idle: only the first transfers are waited for."""
+    design, stage, arguments = stage_of(SHAPE, {})
+    ends = tuple(Await(f"{kind}{i}", 1 + (kind == "A")) for kind in "CAB" for i in range(SIDE))
+    rolling = (*stage.steps[:32], *ends, *stage.steps[:16], *ends, *stage.steps[16:])
+    assert traffic(design, replace(stage, steps=rolling), arguments).idle_tasks == 16
+
+
+def test_transfers_ahead() -> None:
+    """Of a stage that follows another, only the first of the others are waited for; a full queue is awaited first."""
+    design, stage, arguments = stage_of(SHAPE, {})
+    following = replace(stage, ahead=12, first=4)
+    assert traffic(design, following, arguments).idle_tasks == 16
+    after_few = traffic(design, following, arguments, before=replace(stage, steps=stage.steps[:16]))
+    after_many = traffic(design, following, arguments, before=stage)
+    assert after_few.idle_tasks == after_many.idle_tasks == 4
+    assert after_few.tasks == after_many.tasks == 32
+    assert (after_few.waits, after_many.waits) == (12, 15)
+
+
 def test_a_price() -> None:
     """It is that of the slowest part, and of the wait for the first transfers."""
     calls = {"zero_i32": 2, "gemm_i8": 6}

@@ -77,7 +77,9 @@ def passing() -> Design:
     steps = (
         Start("in", "x", whole(host)),
         Start("leaves", "y", whole(block), repeat=4, step=64),
-        Start("leaves", "y", Pattern((12, 16), (16, 1), 64)),
+        Start("leaves", "y", Pattern((6, 16), (16, 1), 64)),
+        Start("leaves", "y", Pattern((6, 16), (16, 1), 160)),
+        Await("leaves", 1),
         Await("leaves"),
         Await("in"),
     )

@@ -38,12 +38,18 @@
       }) : () -> index
       "aiex.dma_start_task"(%task_1) : (index) -> ()
       %task_2 = "aiex.dma_configure_task_for"() <{alloc = @leaves, issue_token = true}> ({
-        "aie.dma_bd"(%arg_y) <{operandSegmentSizes = array<i32: 1, 0, 0, 0, 0, 0>, static_len = 192 : i32, static_offset = 64 : i32, static_sizes = array<i64: 12, 16>, static_strides = array<i64: 16, 1>}> : (memref<4x64xi32>) -> ()
+        "aie.dma_bd"(%arg_y) <{operandSegmentSizes = array<i32: 1, 0, 0, 0, 0, 0>, static_len = 96 : i32, static_offset = 64 : i32, static_sizes = array<i64: 6, 16>, static_strides = array<i64: 16, 1>}> : (memref<4x64xi32>) -> ()
         "aie.end"() : () -> ()
       }) : () -> index
       "aiex.dma_start_task"(%task_2) : (index) -> ()
+      %task_3 = "aiex.dma_configure_task_for"() <{alloc = @leaves, issue_token = true}> ({
+        "aie.dma_bd"(%arg_y) <{operandSegmentSizes = array<i32: 1, 0, 0, 0, 0, 0>, static_len = 96 : i32, static_offset = 160 : i32, static_sizes = array<i64: 6, 16>, static_strides = array<i64: 16, 1>}> : (memref<4x64xi32>) -> ()
+        "aie.end"() : () -> ()
+      }) : () -> index
+      "aiex.dma_start_task"(%task_3) : (index) -> ()
       "aiex.dma_await_task"(%task_2) : (index) -> ()
       "aiex.dma_free_task"(%task_1) : (index) -> ()
+      "aiex.dma_await_task"(%task_3) : (index) -> ()
       "aiex.dma_await_task"(%task_0) : (index) -> ()
     }) : () -> ()
     "aie.end"() : () -> ()

@@ -34,12 +34,18 @@ module @passing {
       } {repeat_count = 3 : i32}
       aiex.dma_start_task(%task_1)
       %task_2 = aiex.dma_configure_task_for @leaves {
-        aie.dma_bd(%arg_y : memref<4x64xi32> offset = 64 len = 192 sizes = [12, 16] strides = [16, 1])
+        aie.dma_bd(%arg_y : memref<4x64xi32> offset = 64 len = 96 sizes = [6, 16] strides = [16, 1])
         aie.end
       } {issue_token = true}
       aiex.dma_start_task(%task_2)
+      %task_3 = aiex.dma_configure_task_for @leaves {
+        aie.dma_bd(%arg_y : memref<4x64xi32> offset = 160 len = 96 sizes = [6, 16] strides = [16, 1])
+        aie.end
+      } {issue_token = true}
+      aiex.dma_start_task(%task_3)
       aiex.dma_await_task(%task_2)
       aiex.dma_free_task(%task_1)
+      aiex.dma_await_task(%task_3)
       aiex.dma_await_task(%task_0)
     }
   }
