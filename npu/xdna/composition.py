@@ -21,7 +21,6 @@ from npu.xdna.junction import joined
 from npu.xdna.target import NPU1, Kind
 
 ITERATIONS = NPU1.limits[Kind.SHIM].fields.iterations  # of a transfer
-_ROWS, _RESULTS = "A", "C"  # begin the names of fifos
 
 Values = NDArray[Any]
 Counts = NDArray[np.int64]  # of each of 64 rows
@@ -60,12 +59,9 @@ class Moves:
     Queues of all channels together are no longer than a shim has descriptors.
     """
 
-    def __init__(self, *given: str) -> None:
-        """given: buffers of the host's that no stage writes, besides constants and headers."""
+    def __init__(self) -> None:
         self.steps: list[Start | Await] = []
-        self.ahead = 0  # of the first steps: transfers that need no result of the stage before
-        self.first = 0  # steps after these: the others that are under way at the same time
-        self._given = {"constants", "headers", *given}
+        self.first = 0  # of the first steps: those that need each other
         self._live: Counter[str] = Counter()  # transfers under way, by fifo
         self._last: Counter[str] = Counter()  # and the newest of them, which are not awaited without need
 
@@ -81,9 +77,7 @@ class Moves:
                 self.steps.append(Await(name, self._live[name]))
             self._live[name] += count
             self._last[name] = count
-        if not self.steps:
-            ahead, others = _parted(group, self._given)
-            self.ahead, self.first, group = len(ahead), len(others), ahead + others
+        self.first = self.first or len(group)
         self.steps += group
 
     def settle(self) -> None:
@@ -91,29 +85,6 @@ class Moves:
         self.steps += [Await(name) for name in sorted(self._live)]
         self._live.clear()
         self._last.clear()
-
-
-def _parted(group: list[Start], given: set[str]) -> tuple[list[Start], list[Start]]:
-    """What needs no result of others, and the rest in the order in which cores wait for it.
-
-    Transfers of results need none where cores wait for rows before they have any.
-    """
-    ahead: list[Start] = []
-    others: dict[str, list[Start]] = {}  # by fifo, in their order
-    for start in group:
-        if start.argument in given and start.fifo not in others:
-            ahead.append(start)
-        else:
-            others.setdefault(start.fifo, []).append(start)
-    if any(name.startswith(_ROWS) for name in others):
-        results = [name for name in others if name.startswith(_RESULTS)]
-        ahead += [start for name in results for start in others.pop(name)]
-    turns = (
-        (not name.startswith(_ROWS), turn, start)
-        for name in others
-        for turn, start in enumerate(others[name])
-    )
-    return ahead, [start for *_, start in sorted(turns, key=lambda each: each[:2])]
 
 
 class Composition:
@@ -185,7 +156,7 @@ class Composition:
     def _add(self, name: str, moves: Moves, calls: Mapping[str, int], times: int) -> None:
         moves.settle()
         counted = {kernel: n * times for kernel, n in calls.items() if n}
-        self._unit.append(Stage(name, tuple(moves.steps), counted, moves.ahead, moves.first))
+        self._unit.append(Stage(name, tuple(moves.steps), counted, moves.first))
 
 
 def whole_spans(n: int) -> int:

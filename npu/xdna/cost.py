@@ -17,7 +17,7 @@ from enum import Enum
 from types import MappingProxyType
 
 from npu.xdna.design import Await, Block, Design, Stage, Start
-from npu.xdna.junction import room
+from npu.xdna.junction import parted, room
 from npu.xdna.target import NPU1
 from streaming.errors import ModelError
 
@@ -361,8 +361,8 @@ def traffic(
     What is started ahead of the end of the stage before keeps nobody waiting.
     """
     first, *others = _rounds(stage.steps)
-    if before is not None and stage.ahead:
-        first = first[stage.ahead : stage.ahead + stage.first]
+    if before is not None and stage.first:
+        first = [start.fifo for start in parted(before, stage)[1]]
     channels: dict[str, int] = {}
     for step in stage.steps:
         if isinstance(step, Start):

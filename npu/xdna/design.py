@@ -263,8 +263,7 @@ class Stage:
     name: str
     steps: tuple[Start | Await, ...]  # by itself
     calls: Mapping[str, int]
-    ahead: int = 0  # of the first steps: transfers that need no result of the stage before
-    first: int = 0  # of the steps after these: what it takes besides until every core has something to do
+    first: int = 0  # of the first steps: those that need each other until every core has something to do
 
 
 def sequence_of(name: str, arguments: Mapping[str, Block], stages: Iterable[Stage]) -> Sequence:

@@ -189,7 +189,7 @@ class WindowsComposer(Composer):
             Words.KEYS: _of_each(states),
         }
         head = self._header(Operation.WINDOWS, words)
-        moves = Moves(STATES, SCALES)
+        moves = Moves()
 
         def of_shim(i: int, first: int) -> Iterator[Start]:
             yield self._head(i, head)

@@ -66,30 +66,9 @@ def test_the_end() -> None:
     assert moves.steps == [*some(**SPAN), Await("A0"), Await("B0"), Await("C0")]
 
 
-def test_what_needs_no_result() -> None:
-    """Headers, weights and what the host keeps: not what comes after others on its channel. Results need none either."""
-    header, weights, kept = (
-        Start("A0", "headers", ONE),
-        Start("B0", "constants", ONE),
-        Start("B0", "kept", ONE),
-    )
-    rows, other, result = Start("A0", "work", ONE), Start("B0", "work", ONE), Start("C0", "work", ONE)
-    moves = Moves("kept")
-    moves.together(lambda i: iter([header, rows, weights, kept, other, weights, result] if i == 0 else ()))
-    assert moves.steps == [header, weights, kept, result, rows, other, weights]
-    assert (moves.ahead, moves.first) == (4, 3)
-
-
-def test_rows_of_several_shims() -> None:
-    """Come before what is added to their products."""
+def test_the_first_transfers() -> None:
+    """Are those of the first group, whatever comes later."""
     moves = Moves()
-    moves.together(lambda i: iter([Start(f"B{i}", "work", ONE), Start(f"A{i}", "work", ONE)]))
-    assert [start.fifo for start in moves.steps] == ["A0", "A1", "A2", "A3", "B0", "B1", "B2", "B3"]
-    assert (moves.ahead, moves.first) == (0, 8)
-
-
-def test_results_without_rows() -> None:
-    """Are not asked for ahead: nobody knows what still reads the memory that they go to."""
-    moves = Moves()
-    moves.together(lambda i: iter([Start(f"A{i}", "headers", ONE), Start(f"C{i}", "work", ONE)]))
-    assert (moves.ahead, moves.first) == (4, 4)
+    for _ in range(2):
+        moves.together(of_first(**SPAN))
+    assert moves.first == 4

@@ -175,15 +175,14 @@ def test_transfers_that_roll() -> None:
 
 
 def test_transfers_ahead() -> None:
-    """Of a stage that follows another, only the first of the others are waited for; a full queue is awaited first."""
+    """Of a stage that follows another only rows are waited for, which are its results; a full queue is awaited first."""
     design, stage, arguments = stage_of(SHAPE, {})
-    following = replace(stage, ahead=12, first=4)
-    assert traffic(design, following, arguments).idle_tasks == 16
-    after_few = traffic(design, following, arguments, before=replace(stage, steps=stage.steps[:16]))
-    after_many = traffic(design, following, arguments, before=stage)
-    assert after_few.idle_tasks == after_many.idle_tasks == 4
-    assert after_few.tasks == after_many.tasks == 32
-    assert (after_few.waits, after_many.waits) == (12, 15)
+    first = replace(stage, first=16)
+    assert traffic(design, first, arguments).idle_tasks == 16
+    short = replace(first, steps=(*first.steps[:16], *first.steps[32:]))
+    after_short, after_long = (traffic(design, first, arguments, before) for before in (short, first))
+    assert after_short.idle_tasks == after_long.idle_tasks == 4
+    assert (after_short.waits, after_long.waits) == (12, 12)
 
 
 def test_a_price() -> None:
