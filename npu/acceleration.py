@@ -18,6 +18,11 @@ class Mode:
     decoder: DecoderPlace = "cpu"  # where it runs
     precision: NpuPrecision = "bf16"  # of the encoder's layers; with the decoder there, of that instead
 
+    @property
+    def of_encoder(self) -> NpuPrecision:
+        """Of the encoder's layers."""
+        return self.precision if self.decoder == "cpu" else "bf16"
+
 
 class State(StrEnum):
     """Whether the NPU works for a model."""

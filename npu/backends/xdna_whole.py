@@ -21,6 +21,7 @@ from npu.weights import Weights
 from npu.whisper_weights import WhisperWeights
 from npu.xdna.caches import NpuCache, Window
 from npu.xdna.canary import Canary
+from npu.xdna.canary_w8 import CanaryW8
 from npu.xdna.decoder import DecoderDesign, Sizes
 from npu.xdna.decoder_w8 import DecoderDesignW8
 from npu.xdna.decoders import Parts
@@ -84,6 +85,8 @@ class WholeDesign:
     def __init__(self, encoder: EncoderDesign, decoder: DecoderDesign | DecoderDesignW8) -> None:
         self.encoder = encoder
         self.decoder = decoder
+        if isinstance(decoder, DecoderDesignW8):
+            encoder.canary = CanaryW8()
 
     @property
     def mode(self) -> Mode:

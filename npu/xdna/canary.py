@@ -27,6 +27,7 @@ from npu.xdna.runtime import Built, Command, Npu
 
 NAME = "canary"  # of its sequence
 
+_WORK = 2  # of a sequence's buffers
 _DEPTH = 64  # of the product
 _KEY_ROWS, _KEYS, _QUERIES = 64, 50, 200  # there are rows that do not count
 _SCALE = 1 / 8  # powers of two for a score of 1: exact in bf16
@@ -39,12 +40,13 @@ class Answer:
 
     what: str
     region: Region
-    expected: Bits  # [256, 256]
+    expected: Bits  # [rows, columns], the first of the region's
 
     def found(self, work: Bits) -> Bits:
         """What lies there."""
-        at = self.region.offset
-        return work[at : at + self.expected.size].reshape(self.expected.shape)
+        at, (rows, columns) = self.region.offset, self.expected.shape
+        whole = work[at : at + rows * self.region.width].reshape(rows, self.region.width)
+        return whole[:, :columns]
 
 
 class Canary:
@@ -56,10 +58,10 @@ class Canary:
 
     def __init__(self) -> None:
         self._constants = Constants()
-        self._composer = Composer(self._constants)
+        self._composer = self._composed()
         self._composer.unit(NAME)
         self._inputs: list[tuple[Region, Bits]] = []
-        self.answers = (self._product(), self._attention())
+        self.answers: tuple[Answer, ...] = (self._product(), self._attention())
 
     def sequence(self) -> Sequence:
         """The dispatch, to be a part of a design."""
@@ -81,14 +83,21 @@ class Canary:
         work = np.full(2 * self._composer.work, UNWRITTEN, np.uint8).view(np.uint16)
         for region, values in self._inputs:
             work[region.offset : region.offset + values.size] = values.ravel()
-        return dispatched(npu, built, self._constants.laid(), self._composer.headers({}), work).view(
-            np.uint16
-        )
+        buffers = (self._constants.laid(), self._composer.headers({}), work, *self._more())
+        return dispatched(npu, built, *buffers).view(np.uint16)
+
+    def _composed(self) -> Composer:
+        """What writes the stages."""
+        return Composer(self._constants)
+
+    def _more(self) -> tuple[Bits, ...]:
+        """Further buffers of the sequence, in their order."""
+        return ()
 
     def _product(self) -> Answer:
         """GELU(x @ matrix + bias) + other."""
-        x, matrix = _whole(1, -7, 7, SPAN, _DEPTH), _whole(2, -7, 7, _DEPTH, SPAN) / np.float32(64)
-        bias, other = _whole(3, -8, 8, SPAN) / np.float32(32), _whole(4, 1, 8, SPAN, SPAN)
+        x, matrix = whole(1, -7, 7, SPAN, _DEPTH), whole(2, -7, 7, _DEPTH, SPAN) / np.float32(64)
+        bias, other = whole(3, -8, 8, SPAN) / np.float32(32), whole(4, 1, 8, SPAN, SPAN)
         left, added, to = self._given(x), self._given(other), self._composer.region(SPAN, SPAN)
         self._composer.product(
             "product", left.view(), matrix, to, bias=bias, function=Activation.GELU, other=added
@@ -99,8 +108,8 @@ class Canary:
 
     def _attention(self) -> Answer:
         """Four heads; values are positive, so that nothing cancels."""
-        query = _whole(5, -2, 2, SPAN, _WIDTH)
-        key, value = _whole(6, -2, 2, _KEY_ROWS, _WIDTH), _whole(7, 1, 16, _KEY_ROWS, _WIDTH)
+        query = whole(5, -2, 2, SPAN, _WIDTH)
+        key, value = whole(6, -2, 2, _KEY_ROWS, _WIDTH), whole(7, 1, 16, _KEY_ROWS, _WIDTH)
         queries, keys = self._given(query), self._given(np.concatenate([key, value], axis=1))
         to = self._composer.region(SPAN, _WIDTH)
         self._composer.attention(
@@ -124,7 +133,8 @@ class Canary:
 
 
 def dispatched(npu: Npu, built: Built, *arguments: NDArray[Any]) -> NDArray[np.uint8]:
-    """A canary's one dispatch with what its buffers hold -> the bytes of the last of them after it.
+    """A canary's one dispatch with what its buffers hold (constants, headers, work, and others where there are any) ->
+    the bytes of the work buffer after it.
 
     CanaryFailed where it does not end; NpuUnavailable where it cannot begin.
     """
@@ -139,10 +149,11 @@ def dispatched(npu: Npu, built: Built, *arguments: NDArray[Any]) -> NDArray[np.u
         npu.run(built, [Command(NAME, tuple(buffers))])
     except NpuUnavailable as error:
         raise CanaryFailed(str(error)) from error
-    buffers[-1].to_host()
-    return buffers[-1].here.copy()
+    work = buffers[_WORK]
+    work.to_host()
+    return work.here.copy()
 
 
-def _whole(seed: int, low: int, high: int, *shape: int) -> NDArray[np.float32]:
+def whole(seed: int, low: int, high: int, *shape: int) -> NDArray[np.float32]:
     """Whole numbers from the lowest to the highest."""
     return np.random.default_rng(seed).integers(low, high + 1, shape).astype(np.float32)

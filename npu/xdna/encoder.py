@@ -37,7 +37,7 @@ class EncoderDesign:
         self.constants = Constants()
         self.plans = [plan(self.constants, n) for n in sorted(spans)]
         self.work = max(plan.composer.work for plan in self.plans)
-        self.canary = Canary()
+        self.canary = Canary()  # a decoder on the same overlay may have one that asks more
         self._by_unit = by_unit
 
     @classmethod

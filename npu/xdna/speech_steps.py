@@ -97,13 +97,13 @@ class Encoding:
     @property
     def does(self) -> str:
         """With which model."""
-        precision = "its layers in 8 bits" if self.candidate.mode.precision == "int8" else "in bf16"
+        precision = "its layers in 8 bits" if self.candidate.mode.of_encoder == "int8" else "in bf16"
         return f"encodes {_SECONDS:g} s of speech with {self.candidate.name}, {precision}"
 
     def take(self, bench: Bench) -> str:
         """How close the states are to those in float32, and how long they took."""
         states, exact = self._states(bench), self.candidate.exact
-        audio, close = _speech(), CLOSE[self.candidate.mode.precision]
+        audio, close = _speech(), CLOSE[self.candidate.mode.of_encoder]
         said = []
         for short in (True, False):
             prepared = exact.architecture.prepare(audio, short)

@@ -97,6 +97,11 @@ def walk(
             r"for 100 states; cosine 0.99\d+ with float32, .* ms for 500 states",
         ),
         (Mode("npu"), ("overlay", "pipeline", "decoder"), r"cosine 0.99\d+ with float32, (\d+) of \1 tokens"),
+        (
+            Mode("npu", "int8"),
+            ("overlay", "pipeline", "decoder"),
+            r"cosine 0.99\d+ with float32, (\d+) of \1 tokens",
+        ),
     ],
 )
 def test_a_walk(

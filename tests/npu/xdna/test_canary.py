@@ -10,6 +10,7 @@ import pytest
 
 from npu.xdna.array import Kernels
 from npu.xdna.canary import Canary
+from npu.xdna.canary_w8 import CanaryW8
 from npu.xdna.check import check
 from npu.xdna.design import Design
 from npu.xdna.emulated import emulated
@@ -35,8 +36,10 @@ def ask(canary: Canary, kernels: Kernels, design: Design, faults: Faults | None 
     assert npu.dispatches == 1
 
 
-def test_an_array_that_works(canary: Canary, kernels: HostKernels) -> None:
+@pytest.mark.parametrize("kind", [Canary, CanaryW8])
+def test_an_array_that_works(kernels: HostKernels, kind: type[Canary]) -> None:
     """Answers, with one dispatch of a design that fits the hardware; the emulated one bit for bit."""
+    canary = kind()
     design = design_of(canary, kernels)
     assert not check(design)
     ask(canary, kernels, design)
@@ -86,20 +89,29 @@ def test_wrong_strides(canary: Canary, kernels: HostKernels, fifo: str) -> None:
 
 
 class Broken:
-    """Kernels of which one leaves the last word of its output as it was not."""
+    """Kernels of which one leaves a half word of its output as it was not."""
 
-    def __init__(self, kernels: Kernels, name: str) -> None:
-        self._kernels, self._name = kernels, name
+    def __init__(self, kernels: Kernels, name: str, at: int) -> None:
+        self._kernels, self._name, self._at = kernels, name, at
 
     def call(self, name: str, arguments: Sequence[Bytes | int]) -> None:
         self._kernels.call(name, arguments)
         if name == self._name:
             out = arguments[-1]
             assert isinstance(out, np.ndarray)
-            out.view(np.uint16)[-1] += 2
+            out.view(np.uint16)[self._at] += 2
 
 
-def test_a_kernel_that_is_wrong(canary: Canary, kernels: HostKernels) -> None:
-    """Is told by what it spoils: here the attention alone, two steps of bf16 in one value of a core."""
-    with pytest.raises(CanaryFailed, match="the attention of the canary differs in"):
-        ask(canary, Broken(kernels, "attention_finish_bf16"), design_of(canary, kernels))
+@pytest.mark.parametrize(
+    ("name", "at", "what"),
+    [
+        ("attention_finish_bf16", -1, "attention"),
+        ("few_finish", 1, "product of few rows"),  # the upper half of a float
+        ("windows_finish", 0, "attention to windows"),
+    ],
+)
+def test_a_kernel_that_is_wrong(portable: HostKernels, name: str, at: int, what: str) -> None:
+    """Is told by what it spoils, two steps of bf16 in one value of a core."""
+    canary = CanaryW8()
+    with pytest.raises(CanaryFailed, match=f"the {what} of the canary differs in"):
+        ask(canary, Broken(portable, name, at), design_of(canary, portable))
