@@ -160,7 +160,8 @@ class MicrophoneStream:
             if self._blocks or self._ended:  # came in between the look and the clearing
                 continue
             try:
-                await asyncio.wait_for(self._filled.wait(), STALL_S if self._delivering else FIRST_S)
+                async with asyncio.timeout(STALL_S if self._delivering else FIRST_S):
+                    await self._filled.wait()
             except TimeoutError as error:
                 raise CaptureError(self._gone()) from error
         self._delivering = True

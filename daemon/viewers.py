@@ -196,7 +196,8 @@ class _EventStream(Response):
             if error := self._viewer.failure:
                 self._count(error)
                 said = Error(code=error.code, message=str(error), fatal=True)
-                await asyncio.wait_for(write(f"event: error\ndata: {said.to_json()}\n\n", more=False), 1.0)
+                async with asyncio.timeout(1.0):
+                    await write(f"event: error\ndata: {said.to_json()}\n\n", more=False)
             elif stayed:
                 await write("", more=False)
         except TimeoutError:
@@ -207,7 +208,10 @@ class _EventStream(Response):
     async def _take(self) -> list[Frame] | None:
         """Frames; none at the end; None when it is time for a sign of life."""
         try:
-            return await asyncio.wait_for(self._viewer.take(), KEEP_ALIVE_S)
+            async with asyncio.timeout(
+                KEEP_ALIVE_S
+            ):  # Python 3.11's wait_for may swallow that the viewer left
+                return await self._viewer.take()
         except TimeoutError:
             return None
 

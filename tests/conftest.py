@@ -43,9 +43,9 @@ SCRIPT = tuple((0.4 * i, 0.4 * i + 0.3, f"word{i}") for i in range(1_500))
 
 @pytest.fixture(scope="session")
 def eventually() -> Callable[..., Any]:
-    """`await eventually(lambda: ...)`: returns when it is true; TimeoutError after 20 s, or `timeout_s`."""
+    """`await eventually(lambda: ...)`: returns when it is true; TimeoutError after 5 s, or `timeout_s`."""
 
-    async def wait(true: Callable[[], Any], timeout_s: float = 20.0) -> None:
+    async def wait(true: Callable[[], Any], timeout_s: float = 5.0) -> None:
         async with asyncio.timeout(timeout_s):
             while True:
                 result = true()

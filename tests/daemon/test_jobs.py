@@ -194,7 +194,7 @@ def test_signs_of_life(visit, speech, eventually, monkeypatch) -> None:
         async with client.stream("GET", f"{url}/events") as response:
             events = _events(response)
             assert (await anext(events))[1] == "progress"
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(5):
                 while (await anext(events))[2] != "still here":
                     pass
         held.gate.set()

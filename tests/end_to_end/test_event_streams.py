@@ -91,7 +91,7 @@ def test_an_event_stream_on_which_nothing_happens(daemon, talk, monkeypatch) -> 
                         break
                 assert d.service.hub.viewers == 1
                 await talk.say(d.service, 1, 1)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(2):
                 while d.service.hub.viewers:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
 

@@ -228,7 +228,7 @@ def test_viewers_that_leave(daemon, talk) -> None:
                     viewer.transport.abort()
                 else:
                     await viewer.close()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(2):
                 while d.service.hub.viewers:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
 
