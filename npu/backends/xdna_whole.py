@@ -85,8 +85,6 @@ class WholeDesign:
     def __init__(self, encoder: EncoderDesign, decoder: DecoderDesign | DecoderDesignW8) -> None:
         self.encoder = encoder
         self.decoder = decoder
-        if isinstance(decoder, DecoderDesignW8):
-            encoder.canary = CanaryW8()
 
     @property
     def mode(self) -> Mode:
@@ -105,10 +103,8 @@ class WholeDesign:
 
 def moonshine_whole(weights: Weights, precision: NpuPrecision) -> WholeDesign:
     """Moonshine tiny, for windows of up to 53 s. precision: of the decoder."""
-    encoder, parts = (
-        EncoderDesign.moonshine(weights, TINY.heads, _MOONSHINE.spans),
-        Parts.moonshine(weights, TINY),
-    )
+    parts = Parts.moonshine(weights, TINY)
+    encoder = EncoderDesign.moonshine(weights, TINY.heads, _MOONSHINE.spans, canary=_canary(precision))
     if precision == "bf16":
         return WholeDesign(encoder, DecoderDesign(parts, _MOONSHINE))
     sizes = _sizes_w8(TINY.most_tokens, [spans * SPAN for spans in _MOONSHINE.spans])
@@ -123,11 +119,16 @@ def whisper_whole(
     In bf16, eight windows go into a pass until they have half of the tokens that a window may have; then four do.
     """
     spans, parts = whisper_spans(weights), Parts.whisper(weights, architecture)
-    encoder = EncoderDesign.whisper(weights, spans)
+    encoder = EncoderDesign.whisper(weights, spans, canary=_canary(precision))
     if precision == "bf16":
         return WholeDesign(encoder, DecoderDesign(parts, whisper_passes(weights)))
     states = [min(n * SPAN, weights.sizes.states) for n in spans]
     return WholeDesign(encoder, DecoderDesignW8(parts, _sizes_w8(weights.sizes.tokens, states), spans))
+
+
+def _canary(precision: NpuPrecision) -> Canary:
+    """Of a decoder's overlay."""
+    return CanaryW8() if precision == "int8" else Canary()
 
 
 def _sizes_w8(tokens: int, states: Sequence[int]) -> list[Size]:

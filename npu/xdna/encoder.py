@@ -31,21 +31,32 @@ class EncoderDesign:
     """A model's encoder for windows of several lengths: plans, what they share, and the design with their sequences."""
 
     def __init__(
-        self, plan: Callable[[Constants, int], Plan], spans: Sequence[int], by_unit: bool = False
+        self,
+        plan: Callable[[Constants, int], Plan],
+        spans: Sequence[int],
+        by_unit: bool = False,
+        canary: Canary | None = None,
     ) -> None:
-        """plan: makes the plan for so many spans of 256 states. by_unit: a dispatch for each unit, to be put in a list."""
+        """plan: makes the plan for so many spans of 256 states. by_unit: a dispatch for each unit, to be put in a list.
+        canary: one that asks more than what encoders need.
+        """
         self.constants = Constants()
         self.plans = [plan(self.constants, n) for n in sorted(spans)]
         self.work = max(plan.composer.work for plan in self.plans)
-        self.canary = Canary()  # a decoder on the same overlay may have one that asks more
+        self.canary = canary or Canary()
         self._by_unit = by_unit
 
     @classmethod
     def moonshine(
-        cls, weights: Weights, heads: int, spans: Sequence[int], by_unit: bool = False
+        cls,
+        weights: Weights,
+        heads: int,
+        spans: Sequence[int],
+        by_unit: bool = False,
+        canary: Canary | None = None,
     ) -> EncoderDesign:
         """Moonshine's."""
-        return cls(lambda constants, n: moonshine(weights, heads, constants, n), spans, by_unit)
+        return cls(lambda constants, n: moonshine(weights, heads, constants, n), spans, by_unit, canary)
 
     @classmethod
     def moonshine_stem(cls, weights: Weights, spans: Sequence[int]) -> EncoderDesign:
@@ -53,9 +64,15 @@ class EncoderDesign:
         return cls(partial(moonshine_stem, weights), spans)
 
     @classmethod
-    def whisper(cls, weights: WhisperWeights, spans: Sequence[int], by_unit: bool = False) -> EncoderDesign:
+    def whisper(
+        cls,
+        weights: WhisperWeights,
+        spans: Sequence[int],
+        by_unit: bool = False,
+        canary: Canary | None = None,
+    ) -> EncoderDesign:
         """Whisper's."""
-        return cls(partial(whisper, weights), spans, by_unit)
+        return cls(partial(whisper, weights), spans, by_unit, canary)
 
     @classmethod
     def whisper_stem(cls, weights: WhisperWeights, spans: Sequence[int]) -> EncoderDesign:

@@ -35,7 +35,7 @@ def test_leaving_as_an_event_comes(tmp_path: Path, turns: int) -> None:
             await viewer.enter()
             stream = asyncio.create_task(_EventStream(viewer, lambda _error: None)({}, receive, send))
             async with asyncio.timeout(2):
-                while len(sent) < 2:
+                while len(sent) < 2:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
                 await asyncio.sleep(0.02)
                 hub.publish("talk", Partial(utterance=1, start=0, end=1, text="", tentative="so"))
